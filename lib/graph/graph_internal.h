@@ -1,0 +1,14 @@
+/* What the files of lib/graph share and nobody else sees. */
+#pragma once
+
+#include "graph/graph.h"
+
+/*
+ * Fills the fields that a zero-initialised node leaves open: strides, dilations and groups of 1,
+ * a convolution's kernel from its weights' shape, inputs that the operator can have and the node
+ * does not list as KERF_NONE.
+ */
+void kerf_node_set_defaults(const struct kerf_graph *g, struct kerf_node *n);
+
+/* "[1,3,224,224]" into buf; returns buf. */
+const char *kerf_dims_text(int n_dims, const int64_t *dims, char *buf, size_t len);

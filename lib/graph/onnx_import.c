@@ -1,0 +1,323 @@
+/*
+ * From an unpacked ONNX graph to a kerf graph. The names that the file defines are kept in one
+ * sorted array; constants become tensors when a node first asks for them as such, so that shapes
+ * and axes (integers) never do.
+ */
+#include "graph/onnx_import.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_NAME 4096 /* one ONNX node may become many kerf nodes, each with a copy */
+
+/* ---- values ---- */
+
+static int compare_values(const void *a, const void *b)
+{
+	const struct onnx_value *x = a, *y = b;
+	int order = strcmp(x->name, y->name);
+
+	/* An initializer goes before the graph input of the same name (IR 3 asks for both). */
+	return order ? order : (y->constant != NULL) - (x->constant != NULL);
+}
+
+static void add_value(struct onnx_import *imp, const char *name, const Onnx__TensorProto *constant,
+	int node, int position)
+{
+	if (!name || !name[0])
+		return;
+	imp->values[imp->n_values++] = (struct onnx_value){.name = name,
+		.constant = constant,
+		.node = node,
+		.position = position,
+		.tensor = KERF_NONE};
+}
+
+/* Drops inputs that are initializers too; any other name may be defined once only. */
+static int merge_values(struct onnx_import *imp)
+{
+	int kept = 0;
+
+	for (int i = 0; i < imp->n_values; i++) {
+		const struct onnx_value *v = &imp->values[i];
+		const struct onnx_value *last = kept ? &imp->values[kept - 1] : NULL;
+		if (!last || strcmp(last->name, v->name) != 0)
+			imp->values[kept++] = *v;
+		else if (!last->constant || v->constant || v->node != KERF_NONE)
+			return kerf_err_set(
+				imp->err, -EINVAL, "the name %.200s is defined twice", v->name);
+	}
+	imp->n_values = kept;
+	return 0;
+}
+
+static int collect_values(struct onnx_import *imp)
+{
+	const Onnx__GraphProto *p = imp->proto;
+	size_t count = p->n_initializer + p->n_input;
+
+	for (size_t i = 0; i < p->n_node; i++)
+		count += p->node[i]->n_output;
+	imp->values = calloc(count, sizeof(*imp->values));
+	if (!imp->values)
+		return kerf_err_set(imp->err, -ENOMEM, "no memory for %zu names", count);
+	for (size_t i = 0; i < p->n_initializer; i++)
+		add_value(imp, p->initializer[i]->name, p->initializer[i], KERF_NONE, 0);
+	for (size_t i = 0; i < p->n_input; i++)
+		add_value(imp, p->input[i]->name, NULL, KERF_NONE, 0);
+	for (size_t i = 0; i < p->n_node; i++)
+		for (size_t j = 0; j < p->node[i]->n_output; j++)
+			add_value(imp, p->node[i]->output[j], NULL, (int)i, (int)j);
+	qsort(imp->values, (size_t)imp->n_values, sizeof(*imp->values), compare_values);
+	return merge_values(imp);
+}
+
+/* ---- input and output ---- */
+
+static int read_input_dim(
+	const struct onnx_import *imp, const Onnx__ValueInfoProto *in, size_t i, int64_t *dim)
+{
+	const Onnx__TensorShapeProto__Dimension *d = in->type->tensor_type->shape->dim[i];
+
+	if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
+		*dim = d->dim_value;
+		if (*dim > 0 && *dim <= INT32_MAX)
+			return 0;
+		return kerf_err_set(imp->err, -EINVAL,
+			"input %.100s: dimension %zu is %" PRId64 ", which is out of range",
+			in->name, i, *dim);
+	}
+	*dim = 1; /* an open batch */
+	if (i == 0)
+		return 0;
+	return kerf_err_set(imp->err, -EINVAL,
+		"input %.100s: dimension %zu (%.40s) is open: only the batch, dimension 0, may be",
+		in->name, i,
+		d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? d->dim_param
+										      : "?");
+}
+
+static int import_input(struct onnx_import *imp, const Onnx__ValueInfoProto *in)
+{
+	const Onnx__TypeProto *type = in->type;
+	int64_t dims[KERF_MAX_DIMS];
+
+	if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ||
+		!type->tensor_type->shape)
+		return kerf_err_set(
+			imp->err, -EINVAL, "input %.100s has no tensor shape", in->name);
+	int elem = type->tensor_type->elem_type;
+	if (elem != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT &&
+		elem != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16)
+		return kerf_err_set(imp->err, -EINVAL,
+			"input %.100s has element type %d, expected float or float16", in->name,
+			elem);
+	size_t n_dims = type->tensor_type->shape->n_dim;
+	if (n_dims == 0 || n_dims > KERF_MAX_DIMS)
+		return kerf_err_set(imp->err, -EINVAL,
+			"input %.100s has %zu dimensions, expected 1 to %d", in->name, n_dims,
+			KERF_MAX_DIMS);
+	for (size_t i = 0; i < n_dims; i++)
+		if (read_input_dim(imp, in, i, &dims[i]) < 0)
+			return -EINVAL;
+	int id = kerf_graph_add_tensor(imp->g, in->name, KERF_F32, (int)n_dims, dims);
+	if (id < 0)
+		return kerf_err_set(imp->err, id, "input %.100s: %s", in->name,
+			id == -ENOMEM ? "out of memory" : "too many elements");
+	onnx_find_value(imp, in->name)->tensor = id;
+	imp->g->input = id;
+	return 0;
+}
+
+static int find_input(struct onnx_import *imp)
+{
+	const Onnx__ValueInfoProto *found = NULL;
+
+	for (size_t i = 0; i < imp->proto->n_input; i++) {
+		const Onnx__ValueInfoProto *in = imp->proto->input[i];
+		if (!in->name || !in->name[0])
+			return kerf_err_set(imp->err, -EINVAL, "input %zu has no name", i);
+		if (onnx_find_value(imp, in->name)->constant)
+			continue;
+		if (found)
+			return kerf_err_set(imp->err, -EINVAL,
+				"two inputs, %.100s and %.100s: kerf runs networks with one",
+				found->name, in->name);
+		found = in;
+	}
+	if (!found)
+		return kerf_err_set(imp->err, -EINVAL, "the model has no input");
+	return import_input(imp, found);
+}
+
+/* The value behind the i-th declared output. */
+static const struct onnx_value *output_value(const struct onnx_import *imp, size_t i)
+{
+	const char *name = imp->proto->output[i]->name;
+	const struct onnx_value *v = name ? onnx_find_value(imp, name) : NULL;
+
+	return v && v->alias ? v->alias : v;
+}
+
+static int find_output(struct onnx_import *imp)
+{
+	const Onnx__GraphProto *p = imp->proto;
+
+	if (p->n_output == 0)
+		return kerf_err_set(imp->err, -EINVAL, "the model has no output");
+	const struct onnx_value *v = output_value(imp, 0);
+	const char *name = p->output[0]->name ? p->output[0]->name : "";
+	if (!v || v->position > 0)
+		return kerf_err_set(
+			imp->err, -EINVAL, "output %.100s is the first output of no node", name);
+	if (v->tensor == KERF_NONE || imp->g->tensors[v->tensor].producer == KERF_NONE)
+		return kerf_err_set(imp->err, -EINVAL, "output %.100s is not computed", name);
+	for (size_t i = 1; i < p->n_output; i++)
+		if (output_value(imp, i) != v)
+			return kerf_err_set(imp->err, -EINVAL,
+				"a second output, %.100s: kerf runs networks with one",
+				p->output[i]->name ? p->output[i]->name : "");
+	imp->g->output = v->tensor;
+	return 0;
+}
+
+/* ---- nodes ---- */
+
+/* Constant's attribute as a tensor; value_float and its like become one that points to them. */
+static int import_constant_node(
+	struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v)
+{
+	const Onnx__AttributeProto *a = n->n_attribute ? n->attribute[0] : NULL;
+	const char *kind = a && a->name && n->n_attribute == 1 ? a->name : "";
+	Onnx__TensorProto *t = &v->scalars;
+
+	onnx__tensor_proto__init(t);
+	v->constant = t;
+	t->name = (char *)v->name;
+	t->has_data_type = true;
+	t->data_type = strncmp(kind, "value_int", 9) == 0 ? ONNX__TENSOR_PROTO__DATA_TYPE__INT64
+							  : ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+	t->dims = &v->scalars_dim;
+	if (strcmp(kind, "value") == 0 && a->t) {
+		v->constant = a->t;
+	} else if (strcmp(kind, "value_float") == 0 && a->has_f) {
+		t->float_data = (float *)&a->f;
+		t->n_float_data = 1;
+	} else if (strcmp(kind, "value_int") == 0 && a->has_i) {
+		t->int64_data = (int64_t *)&a->i;
+		t->n_int64_data = 1;
+	} else if (strcmp(kind, "value_floats") == 0) {
+		t->float_data = a->floats;
+		t->n_float_data = a->n_floats;
+		t->n_dims = 1;
+	} else if (strcmp(kind, "value_ints") == 0) {
+		t->int64_data = a->ints;
+		t->n_int64_data = a->n_ints;
+		t->n_dims = 1;
+	} else {
+		return onnx_fail(imp, n,
+			"expected one attribute: value, value_float, value_int, "
+			"value_floats or value_ints");
+	}
+	v->scalars_dim = (int64_t)(t->n_float_data + t->n_int64_data);
+	return 0;
+}
+
+static bool is_float_type(int type)
+{
+	return type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT ||
+	       type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ||
+	       type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 ||
+	       type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
+}
+
+/* Everything is f32 here, so a cast from float to float changes nothing. */
+static int check_cast(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	const struct onnx_value *from = onnx_input_value(imp, n, 0);
+	int to = 0;
+
+	if (onnx_attr_int(imp, n, "to", &to) < 0)
+		return -EINVAL;
+	if (!is_float_type(to) || (from->constant && !is_float_type(from->constant->data_type)))
+		return onnx_fail(
+			imp, n, "to type %d: only casts from float to float are supported", to);
+	return 0;
+}
+
+static int check_dropout(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	const struct onnx_value *mode = onnx_input_value(imp, n, 2);
+
+	if (!mode)
+		return 0;
+	const Onnx__TensorProto *t = mode->constant;
+	bool is_false =
+		t && (t->n_int32_data == 1 ? t->int32_data[0] == 0
+					   : t->raw_data.len == 1 && t->raw_data.data[0] == 0);
+	return is_false ? 0 : onnx_fail(imp, n, "training_mode is not a constant false");
+}
+
+static int import_alias(struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v)
+{
+	if (strcmp(n->op_type, "Cast") == 0 && check_cast(imp, n) < 0)
+		return -EINVAL;
+	if (strcmp(n->op_type, "Dropout") == 0 && check_dropout(imp, n) < 0)
+		return -EINVAL;
+	v->alias = onnx_input_value(imp, n, 0);
+	return 0;
+}
+
+/* What a node computes goes by the name that the file gives it. */
+static int rename_tensor(struct onnx_import *imp, int id, const char *name)
+{
+	char *copy = strdup(name);
+
+	if (!copy)
+		return kerf_err_set(imp->err, -ENOMEM, "no memory for the name %.100s", name);
+	free(imp->g->tensors[id].name);
+	imp->g->tensors[id].name = copy;
+	return 0;
+}
+
+static int import_node(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	const struct onnx_operator *op = onnx_find_operator(n);
+	struct onnx_value *v = n->n_output ? onnx_find_value(imp, n->output[0]) : NULL;
+
+	if (!v)
+		return onnx_fail(imp, n, "it has no output");
+	if (strlen(onnx_node_name(n)) > MAX_NAME)
+		return onnx_fail(imp, n, "its name is longer than %d bytes", MAX_NAME);
+	if (n->n_input > (size_t)op->max_inputs)
+		return onnx_fail(
+			imp, n, "%zu inputs, expected at most %d", n->n_input, op->max_inputs);
+	for (int i = 0; i < op->min_inputs; i++)
+		if (!onnx_has_input(n, i))
+			return onnx_fail(imp, n, "input %d is missing", i);
+	if (strcmp(op->name, "Constant") == 0)
+		return import_constant_node(imp, n, v);
+	if (!op->import)
+		return import_alias(imp, n, v);
+	int id = op->import(imp, n);
+	if (id < 0)
+		return id;
+	v->tensor = id;
+	return rename_tensor(imp, id, v->name);
+}
+
+int onnx_import_graph(struct onnx_import *imp)
+{
+	int rc;
+
+	if ((rc = collect_values(imp)) < 0 || (rc = find_input(imp)) < 0 ||
+		(rc = onnx_order(imp)) < 0)
+		return rc;
+	for (size_t i = 0; i < imp->proto->n_node; i++) {
+		rc = import_node(imp, imp->proto->node[imp->order[i]]);
+		if (rc < 0)
+			return rc;
+	}
+	return find_output(imp);
+}

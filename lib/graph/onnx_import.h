@@ -1,0 +1,152 @@
+/*
+ * What the files of the ONNX reader and writer offer each other: above all, one import under way.
+ *
+ * A file is checked as bytes (onnx_guard.c), unpacked by protobuf-c, and then imported: the values
+ * of the ONNX graph are collected and sorted by name (onnx_import.c), its nodes put in topological
+ * order (onnx_order.c), and each node turned into kerf nodes (onnx_ops.c, onnx_window.c,
+ * onnx_shapes.c).
+ */
+#pragma once
+
+#include "graph/graph_internal.h"
+
+#include <onnx.pb-c.h>
+
+/* A name that the ONNX graph defines, and what became of it. */
+struct onnx_value {
+	const char *name;
+	const Onnx__TensorProto *constant; /* initializers and Constant nodes, else NULL */
+	Onnx__TensorProto scalars; /* what .constant points to for Constant's value_floats etc. */
+	int64_t scalars_dim;
+	int node;                 /* that computes it; KERF_NONE for inputs and initializers */
+	int position;             /* among the node's outputs */
+	int tensor;               /* id in the kerf graph; KERF_NONE until needed */
+	struct onnx_value *alias; /* of an Identity: the value it repeats, never an alias itself */
+};
+
+struct onnx_import {
+	const Onnx__GraphProto *proto;
+	int64_t opset;
+	struct kerf_graph *g;
+	struct onnx_value *values; /* by name */
+	int n_values;
+	int *order;       /* of proto->node, topological */
+	void *node_names; /* a set for onnx_unique_name */
+	int64_t budget;   /* bytes of constants that may still be made out of others */
+	struct kerf_err *err;
+};
+
+/* ---- onnx_guard.c ---- */
+
+/* Walks the bytes of a ModelProto without recursion: wire format, lengths, nesting, counts. */
+int onnx_guard(const uint8_t *bytes, size_t len, struct kerf_err *err);
+
+/* ---- onnx_tensor.c ---- */
+
+/* A constant's values as f32 into *values (the caller frees). Refuses types that are not floats. */
+int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
+	struct kerf_err *err);
+/* A constant's int64 or int32 values into values[max]; returns how many, or -EINVAL. */
+int onnx_ints(const Onnx__TensorProto *t, int64_t *values, int max, struct kerf_err *err);
+
+float onnx_half_to_float(uint16_t half);
+
+/* ---- onnx_order.c ---- */
+
+/* Fills imp->order (allocated) or names a node of the cycle. */
+int onnx_order(struct onnx_import *imp);
+
+/* ---- onnx_import.c ---- */
+
+/* Fills imp->g from imp->proto, whose operators are all known. */
+int onnx_import_graph(struct onnx_import *imp);
+
+/* ---- onnx_attr.c: names, and what a node says ---- */
+
+/* One line that starts with the node's name and operator; returns -EINVAL. */
+int onnx_fail(const struct onnx_import *imp, const Onnx__NodeProto *n, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+const char *onnx_node_name(const Onnx__NodeProto *n);
+/*
+ * "<stem><suffix>", with "_<number>" counted up from `number` when a name like that is taken. The
+ * set, a tsearch(3) tree, owns the text until tdestroy(set, free). NULL without memory.
+ */
+const char *onnx_unique_name(void **set, const char *stem, const char *suffix, int number);
+
+const Onnx__AttributeProto *onnx_attr(const Onnx__NodeProto *n, const char *name);
+/* Each leaves *value alone when the attribute is absent, and refuses one of another type. */
+int onnx_attr_int(
+	const struct onnx_import *imp, const Onnx__NodeProto *n, const char *name, int *value);
+int onnx_attr_float(
+	const struct onnx_import *imp, const Onnx__NodeProto *n, const char *name, float *value);
+/* Exactly `count` integers that fit an int. */
+int onnx_attr_ints(const struct onnx_import *imp, const Onnx__NodeProto *n, const char *name,
+	int count, int *values);
+/* Copies into text[len]; refuses what does not fit. */
+int onnx_attr_text(const struct onnx_import *imp, const Onnx__NodeProto *n, const char *name,
+	char *text, size_t len);
+
+struct onnx_value *onnx_find_value(const struct onnx_import *imp, const char *name);
+bool onnx_has_input(const Onnx__NodeProto *n, int i);
+/* The value behind input i, aliases resolved; NULL for an unknown name (cannot happen after
+ * onnx_order) or an input left out. */
+struct onnx_value *onnx_input_value(const struct onnx_import *imp, const Onnx__NodeProto *n, int i);
+/* Tensor id of input i, a constant made f32 on its first use; KERF_NONE when left out; -EINVAL. */
+int onnx_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
+/* The same, and refuses what is not a constant. */
+int onnx_constant_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
+/* Constant integers of input i or, when absent, of the attribute `name`: axes, shape, pads moved
+ * from attributes to inputs over the opsets. Returns how many, 0 when neither is there. */
+int onnx_ints_either(const struct onnx_import *imp, const Onnx__NodeProto *n, int i,
+	const char *name, int64_t *values, int max, bool *found);
+/* One constant float likewise. */
+int onnx_float_either(const struct onnx_import *imp, const Onnx__NodeProto *n, int i,
+	const char *name, float *value);
+/* Makes an axis that counts from the end count from the start. */
+int onnx_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, int64_t axis, int n_dims,
+	int *result);
+
+/* ---- onnx_ops.c, onnx_window.c, onnx_shapes.c ---- */
+
+/* Appends k under a unique name made of the ONNX node's name and `suffix` ("" for the only one). */
+int onnx_emit(
+	struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, const char *suffix);
+/* Appends a RESHAPE of tensor x; of a constant it makes another constant instead. */
+int onnx_emit_reshape(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int n_dims,
+	const int64_t *dims, const char *suffix);
+
+/*
+ * Adds a constant made out of others and points *values at its memory, which the caller fills.
+ * Returns its tensor id. What a small file can ask for is bounded: many nodes may transpose the
+ * same large weights.
+ */
+int onnx_new_constant(struct onnx_import *imp, const Onnx__NodeProto *n, const char *name,
+	int n_dims, const int64_t *dims, float **values);
+
+/* An operator's importer returns the tensor id of the node's first output, or -errno. */
+struct onnx_operator {
+	const char *name;
+	int min_inputs, max_inputs;
+	int (*import)(struct onnx_import *imp, const Onnx__NodeProto *n);
+};
+
+const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n);
+
+int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_pool(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_reduce_mean(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_pad(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_concat(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_flatten(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_reshape(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_squeeze(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_unsqueeze(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
+
+/* ---- onnx_write.c ---- */
+
+/* The bytes of an ONNX file (the caller frees them). 0 or -errno. */
+int onnx_pack_graph(const struct kerf_graph *g, uint8_t **bytes, size_t *len, struct kerf_err *err);

@@ -1,0 +1,185 @@
+/* kerf_graph_load: the bytes of an ONNX file -> checked -> unpacked -> imported. */
+#include "graph/onnx_import.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MIN_OPSET 7
+#define MAX_OPSET 21
+#define MIN_IR 3
+/* Copies of constants (transposed, reshaped, f32 of float16) per byte of the file. */
+#define BUDGET_FACTOR 16
+
+/* ---- the file ---- */
+
+/* protobuf lengths are 31 bits; a larger file cannot be one message. */
+static int check_file(int fd, size_t *len, struct kerf_err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return kerf_err_set(err, -errno, "%s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return kerf_err_set(err, -EINVAL, "not a regular file");
+	if (st.st_size == 0 || st.st_size > INT32_MAX)
+		return kerf_err_set(err, -EINVAL, "%lld bytes, expected 1 to 2147483647",
+			(long long)st.st_size);
+	*len = (size_t)st.st_size;
+	return 0;
+}
+
+/* Read, not mapped: a file that somebody truncates meanwhile must not kill the process. */
+static int read_file(const char *path, uint8_t **bytes, size_t *len, struct kerf_err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t *buf = NULL;
+	size_t done = 0;
+
+	if (fd < 0)
+		return kerf_err_set(err, -errno, "%s", strerror(errno));
+	int rc = check_file(fd, len, err);
+	if (rc < 0)
+		goto out;
+	buf = malloc(*len);
+	if (!buf) {
+		rc = kerf_err_set(err, -ENOMEM, "no memory for %zu bytes", *len);
+		goto out;
+	}
+	while (done < *len) {
+		ssize_t n = read(fd, buf + done, *len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			rc = kerf_err_set(err, -EIO, "read %zu of %zu bytes: %s", done, *len,
+				n < 0 ? strerror(errno) : "the file became shorter");
+			goto out;
+		}
+		done += (size_t)n;
+	}
+	*bytes = buf;
+	buf = NULL;
+out:
+	free(buf);
+	close(fd);
+	return rc;
+}
+
+/* ---- the model ---- */
+
+static int check_model(struct onnx_import *imp, const Onnx__ModelProto *m)
+{
+	if (m->ir_version < MIN_IR)
+		return kerf_err_set(imp->err, -EINVAL,
+			"ONNX IR version %" PRId64 ", expected at least %d", m->ir_version, MIN_IR);
+	for (size_t i = 0; i < m->n_opset_import; i++) {
+		const char *domain = m->opset_import[i]->domain;
+		if (!domain || !domain[0] || strcmp(domain, "ai.onnx") == 0)
+			imp->opset = m->opset_import[i]->version;
+	}
+	if (imp->opset < MIN_OPSET || imp->opset > MAX_OPSET)
+		return kerf_err_set(imp->err, -EINVAL, "ONNX opset %" PRId64 ", expected %d to %d",
+			imp->opset, MIN_OPSET, MAX_OPSET);
+	if (!m->graph || m->graph->n_node == 0)
+		return kerf_err_set(imp->err, -EINVAL, "the model has no nodes");
+	if (m->graph->n_sparse_initializer)
+		return kerf_err_set(imp->err, -EINVAL,
+			"sparse constants (sparse_initializer) are not supported");
+	imp->proto = m->graph;
+	return 0;
+}
+
+/* The first operator that kerf does not have, and the types of all others. */
+static int check_operators(const struct onnx_import *imp)
+{
+	const Onnx__NodeProto *first = NULL;
+	const char *others[16];
+	unsigned n_others = 0;
+	char text[256] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < imp->proto->n_node && n_others < KERF_ARRAY_LEN(others); i++) {
+		const Onnx__NodeProto *n = imp->proto->node[i];
+		const char *type = n->op_type ? n->op_type : "";
+		bool known = onnx_find_operator(n) || (first && strcmp(type, first->op_type) == 0);
+		for (unsigned j = 0; j < n_others; j++)
+			known |= strcmp(type, others[j]) == 0;
+		if (known)
+			continue;
+		if (!first && n->op_type)
+			first = n;
+		else if (!first)
+			return onnx_fail(imp, n, "it names no operator");
+		else
+			others[n_others++] = type;
+	}
+	if (!first)
+		return 0;
+	for (unsigned j = 0; j < n_others && used < sizeof(text); j++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%.40s",
+			j ? ", " : "; also: ", others[j]);
+	return kerf_err_set(imp->err, -EINVAL, "node %.100s: operator %s%s%.40s is not supported%s",
+		onnx_node_name(first), first->domain ? first->domain : "",
+		first->domain && first->domain[0] ? "." : "", first->op_type, text);
+}
+
+static int import_model(const Onnx__ModelProto *model, size_t file_bytes, struct kerf_graph *g,
+	struct kerf_err *err)
+{
+	struct onnx_import imp = {
+		.g = g, .err = err, .budget = (int64_t)file_bytes * BUDGET_FACTOR};
+	int rc = check_model(&imp, model);
+
+	if (rc == 0)
+		rc = check_operators(&imp);
+	if (rc == 0)
+		rc = onnx_import_graph(&imp);
+	tdestroy(imp.node_names, free);
+	free(imp.order);
+	free(imp.values);
+	return rc;
+}
+
+static int load(const char *path, struct kerf_graph *g, struct kerf_err *err)
+{
+	uint8_t *bytes = NULL;
+	size_t len = 0;
+	int rc = read_file(path, &bytes, &len, err);
+
+	if (rc < 0)
+		return rc;
+	Onnx__ModelProto *model = NULL;
+	rc = onnx_guard(bytes, len, err);
+	if (rc == 0) {
+		kerf_digest(bytes, len, g->digest);
+		model = onnx__model_proto__unpack(NULL, len, bytes);
+		if (!model)
+			rc = kerf_err_set(err, -EINVAL, "not a valid ONNX file (protobuf)");
+	}
+	free(bytes);
+	if (rc == 0)
+		rc = import_model(model, len, g, err);
+	if (model)
+		onnx__model_proto__free_unpacked(model, NULL);
+	return rc;
+}
+
+struct kerf_graph *kerf_graph_load(const char *path, struct kerf_err *err)
+{
+	const char *slash = strrchr(path, '/');
+	struct kerf_graph *g = kerf_graph_create(slash ? slash + 1 : path);
+
+	if (!g) {
+		kerf_err_set(err, -ENOMEM, "%s: out of memory", path);
+		return NULL;
+	}
+	if (load(path, g, err) == 0)
+		return g;
+	kerf_err_prefix(err, "%s", path);
+	kerf_graph_free(g);
+	return NULL;
+}

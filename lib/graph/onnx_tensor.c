@@ -1,0 +1,188 @@
+/* Constants of an ONNX file: raw bytes or typed fields, several number formats, one result. */
+#include "graph/onnx_import.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *tensor_name(const Onnx__TensorProto *t)
+{
+	return t->name && t->name[0] ? t->name : "(unnamed)";
+}
+
+/* IEEE 754 binary16; an infinity and a NaN keep their kind. */
+float onnx_half_to_float(uint16_t half)
+{
+	uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 0x1f;
+	uint32_t fraction = half & 0x3ff, bits;
+	float value;
+
+	if (exponent == 0) { /* zero or subnormal: fraction x 2^-24 */
+		value = (float)fraction * 0x1p-24f;
+		memcpy(&bits, &value, sizeof(bits));
+		bits |= sign;
+	} else if (exponent == 0x1f) {
+		bits = sign | 0x7f800000 | fraction << 13;
+	} else {
+		bits = sign | (exponent + 127 - 15) << 23 | fraction << 13;
+	}
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+static float bfloat_to_float(uint16_t half)
+{
+	uint32_t bits = (uint32_t)half << 16;
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	return value;
+}
+
+static int check_stored_here(const Onnx__TensorProto *t, struct kerf_err *err)
+{
+	if (t->n_external_data || t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+		return kerf_err_set(err, -EINVAL,
+			"constant %s is in another file (external data): not supported",
+			tensor_name(t));
+	if (t->segment)
+		return kerf_err_set(
+			err, -EINVAL, "constant %s is split into segments", tensor_name(t));
+	return 0;
+}
+
+/* dims, and how many elements they make; 0 elements only where `empty` is allowed. */
+static int read_dims(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, bool empty,
+	size_t *elements, struct kerf_err *err)
+{
+	int64_t product = 1;
+
+	if (t->n_dims > KERF_MAX_DIMS)
+		return kerf_err_set(err, -EINVAL,
+			"constant %s has %zu dimensions, expected at most %d", tensor_name(t),
+			t->n_dims, KERF_MAX_DIMS);
+	*n_dims = (int)t->n_dims;
+	for (int i = 0; i < *n_dims; i++) {
+		if (t->dims[i] < (empty ? 0 : 1) || (product && t->dims[i] > INT32_MAX / product))
+			return kerf_err_set(err, -EINVAL,
+				"constant %s: dimension %d is %lld, which is out of range",
+				tensor_name(t), i, (long long)t->dims[i]);
+		product *= t->dims[i];
+		dims[i] = t->dims[i];
+	}
+	*elements = (size_t)product;
+	return 0;
+}
+
+/*
+ * Where the values lie: raw_data (little endian, as on every machine kerf runs on) or the typed
+ * field, of which `typed_size` bytes an element. Checks the size against the dims.
+ */
+struct payload {
+	const uint8_t *bytes;
+	size_t stride; /* from one value to the next */
+};
+
+static int find_payload(const Onnx__TensorProto *t, size_t elements, size_t raw_size,
+	const void *typed, size_t n_typed, size_t typed_size, struct payload *p,
+	struct kerf_err *err)
+{
+	bool raw = t->has_raw_data && (t->raw_data.len > 0 || n_typed == 0);
+	size_t found = raw ? t->raw_data.len : n_typed * typed_size;
+	size_t expected = elements * (raw ? raw_size : typed_size);
+
+	if (found != expected)
+		return kerf_err_set(err, -EINVAL,
+			"constant %s has %zu bytes of values, its dimensions ask for %zu",
+			tensor_name(t), found, expected);
+	p->bytes = raw ? t->raw_data.data : typed;
+	p->stride = raw ? raw_size : typed_size;
+	return 0;
+}
+
+static int locate_floats(
+	const Onnx__TensorProto *t, size_t elements, struct payload *p, struct kerf_err *err)
+{
+	switch (t->data_type) {
+	case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+		return find_payload(t, elements, 4, t->float_data, t->n_float_data, 4, p, err);
+	case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
+		return find_payload(t, elements, 8, t->double_data, t->n_double_data, 8, p, err);
+	case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16:
+	case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16:
+		return find_payload(t, elements, 2, t->int32_data, t->n_int32_data, 4, p, err);
+	default:
+		return kerf_err_set(err, -EINVAL,
+			"constant %s has data type %d, expected float, float16, bfloat16 or double",
+			tensor_name(t), t->data_type);
+	}
+}
+
+/* f32 from double or one of the 16-bit formats. */
+static float decode_float(int32_t type, const uint8_t *from)
+{
+	double wide;
+	uint16_t half;
+
+	if (type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE) {
+		memcpy(&wide, from, sizeof(wide));
+		return (float)wide;
+	}
+	memcpy(&half, from, sizeof(half));
+	return type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ? onnx_half_to_float(half)
+							      : bfloat_to_float(half);
+}
+
+int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
+	struct kerf_err *err)
+{
+	size_t elements;
+	struct payload p;
+
+	if (check_stored_here(t, err) < 0 ||
+		read_dims(t, dims, n_dims, false, &elements, err) < 0 ||
+		locate_floats(t, elements, &p, err) < 0)
+		return -EINVAL;
+	float *out = malloc(elements * sizeof(*out));
+	if (!out)
+		return kerf_err_set(err, -ENOMEM, "constant %s: no memory for %zu values",
+			tensor_name(t), elements);
+	*values = out;
+	if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
+		memcpy(out, p.bytes, elements * sizeof(*out));
+		return 0;
+	}
+	for (size_t i = 0; i < elements; i++)
+		out[i] = decode_float(t->data_type, p.bytes + i * p.stride);
+	return 0;
+}
+
+int onnx_ints(const Onnx__TensorProto *t, int64_t *values, int max, struct kerf_err *err)
+{
+	int64_t dims[KERF_MAX_DIMS];
+	int n_dims;
+	size_t elements;
+	struct payload p;
+	bool wide = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+
+	if (check_stored_here(t, err) < 0 || read_dims(t, dims, &n_dims, true, &elements, err) < 0)
+		return -EINVAL;
+	if (!wide && t->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__INT32)
+		return kerf_err_set(err, -EINVAL,
+			"constant %s has data type %d, expected int64 or int32", tensor_name(t),
+			t->data_type);
+	if (elements > (size_t)max)
+		return kerf_err_set(err, -EINVAL, "constant %s has %zu values, expected at most %d",
+			tensor_name(t), elements, max);
+	int rc = wide ? find_payload(t, elements, 8, t->int64_data, t->n_int64_data, 8, &p, err)
+		      : find_payload(t, elements, 4, t->int32_data, t->n_int32_data, 4, &p, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < elements; i++) {
+		int32_t narrow = 0;
+		memcpy(wide ? (void *)&values[i] : (void *)&narrow, p.bytes + i * p.stride,
+			p.stride);
+		if (!wide)
+			values[i] = narrow;
+	}
+	return (int)elements;
+}

@@ -1,0 +1,428 @@
+/* The ONNX reader on files that are not fine: one clear line each, and never a crash. */
+#include "graph/graph.h"
+#include "unit.h"
+
+#include "onnx_text.h"
+
+#include <sys/stat.h>
+
+#define SEED 20241123
+
+/* Loads what must be refused; the line names the file and holds every '|' separated part. */
+static void expect_refusal(const char *what, const void *data, size_t len, const char *parts)
+{
+	struct kerf_err err = {0};
+	struct kerf_graph *g = load_bytes(data, len, &err);
+	char copy[256], *save;
+	bool good = !g && strncmp(err.text, text_path(), strlen(text_path())) == 0 &&
+		    !strchr(err.text, '\n');
+
+	snprintf(copy, sizeof(copy), "%s", parts);
+	for (char *p = strtok_r(copy, "|", &save); p; p = strtok_r(NULL, "|", &save))
+		good = good && strstr(err.text, p);
+	if (!good)
+		printf("\n%s\n  expected %s, found %s\n", what, parts, g ? "a graph" : err.text);
+	CU_ASSERT_TRUE(good);
+	kerf_graph_free(g);
+}
+
+static void test_refusals(void)
+{
+	static const struct {
+		const char *text, *parts;
+	} cases[] = {
+		/* The model. */
+		{"opset 6; in x 1,4; node Relu r x y; out y", "opset 6|7 to 21"},
+		{"opset 22; in x 1,4; node Relu r x y; out y", "opset 22|7 to 21"},
+		{"ir 2; in x 1,4; node Relu r x y; out y", "IR version 2"},
+		{"in x 1,4; out x", "no nodes"},
+		{"node Relu r x y; out y", "no input"},
+		{"in a 1,4; in b 1,4; node Add s a,b y; out y", "two inputs|a|b"},
+		{"in a 1,4; in b 1,4; node Relu s a y; out y", "two inputs"},
+		{"in x 1,4; node Relu r x y", "no output"},
+		{"in x 1,4; node Relu r x y; out z", "output z"},
+		{"in x 1,4; node Relu r x y; out x", "output x is not computed"},
+		{"in x 1,4; f32 k 4; node Relu r x y; out k", "output k is not computed"},
+		{"in x 1,4; node Identity r x y; out y", "output y is not computed"},
+		{"in x 1,4; node Relu r x y; node Relu s x z; out y; out z", "second output|z"},
+		{"in x 1,4; node Dropout r x y,mask; node Relu s y z; out mask", "output mask"},
+		/* Input shapes. */
+		{"in x 1,H; node Relu r x y; out y", "input x|dimension 1|H"},
+		{"in x 1,?; node Relu r x y; out y", "input x|dimension 1|open"},
+		{"in x 1,-4; node Relu r x y; out y", "input x|dimension 1 is -4"},
+		{"in x -1,4; node Relu r x y; out y", "input x|dimension 0 is -1"},
+		{"in x 1,0; node Relu r x y; out y", "input x|dimension 1 is 0"},
+		{"in x 1,9223372036854775807; node Relu r x y; out y", "input x|dimension 1"},
+		{"in x 65536,65536; node Relu r x y; out y", "input x|too many elements"},
+		{"in x 1,1,1,1,1,1,1; node Relu r x y; out y", "input x|7 dimensions"},
+		{"in x -; node Relu r x y; out y", "input x|0 dimensions"},
+		{"in8 x 1,4; node Relu r x y; out y", "input x|element type 2"},
+		/* Names and order. */
+		{"in x 1,4; f32 k 4; f32 k 4; node Add a x,k y; out y", "name k|twice"},
+		{"in x 1,4; node Relu r x y; node Tanh s x y; out y", "name y|twice"},
+		{"in x 1,4; node Relu r x x; out x", "name x|twice"},
+		{"in x 1,4; f32 y 4; node Relu r x y; out y", "name y|twice"},
+		{"in x 1,4; in x 1,4; node Relu r x y; out y", "name x|twice"},
+		{"in x 1,4; node Relu r nowhere y; out y", "node r|Relu|nowhere|defined nowhere"},
+		{"in x 1,4; node Relu r - y; out y", "node r|input 0 is missing"},
+		{"in x 1,4; node Relu r x -; node Relu s x y; out y", "node r|no output"},
+		{"in x 1,4; node Relu r x,x y; out y", "node r|2 inputs|at most 1"},
+		{"in x 1,4; node Dropout d x a,mask; node Add r a,mask y; out y", "node r|mask"},
+		{"in x 1,4; node Add one x,c a; node Relu two a b; node Relu three b c; "
+		 "node Relu after c y; out y",
+			"cycle"},
+		{"in x 1,4; node Add self x,y y; out y", "node self|cycle"},
+		{"in x 1,4; node Relu late b y; node Identity i c b; node Identity j b c; out y",
+			"cycle"},
+		/* Operators. */
+		{"in x 1,4; node Relu ok x a; node Resize up a b; node Slice s b c; node Resize u2 "
+		 "c d; "
+		 "node Einsum e d y; out y",
+			"node up|operator Resize|also: Slice, Einsum"},
+		{"in x 1,4; node com.acme:Relu r x y; out y", "node r|com.acme.Relu"},
+		{"in x 1,4; node If i x y; out y", "node i|operator If"},
+		/* Constants. */
+		{"in x 1,4; short k 4; node Add a x,k y; out y",
+			"node a|Add|constant k|12 bytes|16"},
+		{"in x 1,4; ext k 4; node Add a x,k y; out y", "node a|constant k|external"},
+		{"in x 1,4; i64 k 4; node Add a x,k y; out y", "node a|constant k|data type 7"},
+		{"in x 1,4; f32 k -4; node Add a x,k y; out y", "constant k|-4"},
+		{"in x 1,4; f32 k 0; node Add a x,k y; out y", "constant k|dimension 0 is 0"},
+		{"in x 1,4; f32 k 4294967296,4294967296,4294967296; node Add a x,k y; out y",
+			"constant k|out of range"},
+		{"in x 1,4; f32 k 1,1,1,1,1,1,4; node Add a x,k y; out y",
+			"constant k|7 dimensions"},
+		{"in x 1,4; node Constant k - k sparse_value=1; node Add a x,k y; out y",
+			"node k|value"},
+		/* Convolution and pools. */
+		{"in x 1,2,9; f32 w 2,2,3; node Conv c x,w y; out y", "node c|4 dimensions"},
+		{"in x 1,3,9,9; f32 w 4,2,3,3; node Conv c x,w y; out y", "node c|2 channels|3"},
+		{"in x 1,2,9,9; node Relu w x z; node Conv c x,z y; out y", "node c|computed"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y strides=[0,1]; out y",
+			"node c|strides 0"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y strides=[1]; out y",
+			"node c|attribute strides has 1 integers, expected 2"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y strides=[4294967297,1]; out y",
+			"node c|strides|out of range"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y pads=[-1,0,0,0]; out y",
+			"node c|pads -1"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y group=0; out y",
+			"node c|group is 0"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y group=3; out y",
+			"node c|3 groups"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y group=two; out y", "node c|group"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y auto_pad=BEST; out y",
+			"node c|BEST"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y kernel_shape=[3,4]; out y",
+			"node c|3x4"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; node Conv c x,w y "
+		 "dilations=[2147483647,2147483647] auto_pad=SAME_UPPER; out y",
+			"node c|out of range"},
+		{"in x 1,2,9,9; f32 w 4,2,3,3; f32 b 3; node Conv c x,w,b y; out y",
+			"node c|b|[4]"},
+		{"in x 1,2,9,9; node MaxPool p x y; out y", "node p|kernel_shape"},
+		{"in x 1,2,9,9; node MaxPool p x y kernel_shape=[10,1]; out y",
+			"node p|height of 9"},
+		{"in x 1,2,9,9; node MaxPool p x y kernel_shape=[2,2] pads=[2,0,0,0]; out y",
+			"node p|pad"},
+		{"in x 1,2,8,8; node AveragePool p x y kernel_shape=[3,3] strides=[2,2] "
+		 "ceil_mode=1 "
+		 "count_include_pad=1; out y",
+			"node p|ceil_mode|count_include_pad"},
+		{"in x 1,2,9; node GlobalAveragePool p x y; out y", "node p|4 dimensions"},
+		{"in x 1,2,9,9; node ReduceMean m x y axes=[1]; out y", "node m|axes 2 and 3"},
+		{"in x 1,2,9,9; node ReduceMean m x y; out y", "node m|axes 2 and 3"},
+		{"in x 1,2,9,9; node ReduceMean m x y axes=[2,7]; out y", "node m|axis 7"},
+		/* Matrix products. */
+		{"in x 2,3; f32 w 3,4; node Gemm g x,w y transA=1; out y", "node g|transA"},
+		{"in x 2,3; f32 w 4,5; node Gemm g x,w y; out y", "node g|4 values|3"},
+		{"in x 2,3; f32 w 3,4; f32 b 2,4; node Gemm g x,w,b y; out y",
+			"node g|bias is [2,4]"},
+		{"in x 2,3; f32 w 3,4; f32 b 4,1; node Gemm g x,w,b y; out y",
+			"node g|bias is [4,1], expected [4]"},
+		{"in x 2,3; f32 w 3; node Gemm g x,w y; out y", "node g|1|expected 2"},
+		{"in x 3,3; node MatMul m x,x y; out y", "node m|computed"},
+		{"in x 2,3; f32 w 1,3,4; node MatMul m x,w y; out y", "node m|3|expected"},
+		{"in x 2,3; f32 w 4,2; node MatMul m w,x y; out y", "node m|computed"},
+		/* The rest. */
+		{"in x 2,3; f32 k 4; node Add a x,k y; out y", "node a|k [4]|x [2,3]"},
+		{"in x 2,3; f32 s 2; f32 t 3; node BatchNormalization b x,t,t,t,s y; out y",
+			"node b|s"},
+		{"in x 2,3; f32 t 3; node BatchNormalization b x,t,t,t,t y training_mode=1; out y",
+			"node b|training_mode 1"},
+		{"in x 2,3; f32 t 3; node BatchNormalization b x,t,t,t y; out y", "node b|input 4"},
+		{"in x 2,3; f32 l 2; node Clip c x,l y; out y", "node c|min|2 values"},
+		{"in x 2,3; node Relu l x z; node Clip c x,z y; out y", "node c|computed"},
+		{"opset 9; in x 2,3; node Clip c x y min=1.0 max=0.0; out y", "node c|min 1"},
+		{"in x 2,3; node Concat c x,x y axis=2; out y", "node c|axis 2"},
+		{"in x 2,3; node Concat c x,x y; out y", "node c|axis"},
+		{"in x 2,3; f32 k 4,4; node Concat c x,k y axis=0; out y", "node c|[4,4]"},
+		{"in x 2,3; node Flatten f x y axis=3; out y", "node f|axis 3"},
+		{"in x 2,3; i64 s 2=4,2; node Reshape r x,s y; out y", "node r|[2,3]|[4,2]"},
+		{"in x 2,3; i64 s 2=-1,-1; node Reshape r x,s y; out y", "node r|dimension 1"},
+		{"in x 2,3; i64 s 2=-1,4; node Reshape r x,s y; out y", "node r|[1,4]"},
+		{"in x 2,3; i64 s 2=-7,1; node Reshape r x,s y; out y", "node r|-7"},
+		{"in x 2,3; i64 s 3=4294967296,4294967296,-1; node Reshape r x,s y; out y",
+			"node r|4294967296"},
+		{"in x 2,3; f32 s 2; node Reshape r x,s y; out y", "node r|shape|data type 1"},
+		{"in x 2,3; node Relu q x s; node Reshape r x,s y; out y", "node r|shape|computed"},
+		{"in x 2,3; node Reshape r x y; out y", "node r|no shape"},
+		{"in x 2,3; i64 s 7=1,1,1,1,1,1,6; node Reshape r x,s y; out y", "node r|7 values"},
+		{"opset 14; in x 2,3; i64 s 2=0,3; node Reshape r x,s y allowzero=1; out y",
+			"allowzero"},
+		{"in x 2,3; i64 a 1=0; node Squeeze s x,a y; out y", "node s|dimension 0 is 2"},
+		{"in x 2,3; i64 a 2=1,1; node Unsqueeze s x,a y; out y", "node s|twice"},
+		{"in x 2,3; i64 a 5=0,1,2,3,4; node Unsqueeze s x,a y; out y", "node s|5 more"},
+		{"opset 11; in x 2,3,4; node Softmax s x y axis=1; out y",
+			"node s|several dimensions"},
+		{"in x 2,3; node Softmax s x y axis=2; out y", "node s|axis 2"},
+		{"in x 2,3; node Transpose t x y perm=[0,0]; out y", "node t|permutation"},
+		{"in x 2,3; node Transpose t x y perm=[0,1,2]; out y", "node t|perm has 3"},
+		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,1,0,0,0,0,0,0]; out y",
+			"node p|channels"},
+		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,-1,0,0,0,0,0]; out y",
+			"node p|-1"},
+		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,0]; out y", "node p|4 pads"},
+		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,0,0,0,0,0] mode=reflect; out "
+		 "y",
+			"node p|reflect"},
+		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,0,0,0,0,0] value=1.5; out y",
+			"node p|1.5"},
+		{"in x 2,3; node Cast c x z to=7; node Relu r z y; out y", "node c|type 7"},
+		{"in x 1,1,46341,46341; node Concat c x,x y axis=0; out y", "input x|too many"},
+		{"in x 1,1,40000,40000; node Concat c x,x y axis=0; out y", "node c|too many"},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++) {
+		struct bytes model = text_model(cases[i].text);
+		expect_refusal(cases[i].text, model.data, model.len, cases[i].parts);
+		free(model.data);
+	}
+}
+
+static void test_cycle_is_named(void)
+{
+	/* The node that is named lies in the cycle, not behind it. */
+	struct bytes model = text_model("in x 1,4; node Relu behind c d; node Relu behind2 d y; "
+					"node Add in1 x,c b; node Relu in2 b c; out y");
+	struct kerf_err err = {0};
+
+	CU_ASSERT_PTR_NULL(load_bytes(model.data, model.len, &err));
+	CU_ASSERT_TRUE(strstr(err.text, "node in1") || strstr(err.text, "node in2"));
+	free(model.data);
+}
+
+static void test_not_a_file(void)
+{
+	struct kerf_err err = {0};
+	char folder[300];
+
+	CU_ASSERT_PTR_NULL(kerf_graph_load("/nonexistent.onnx", &err));
+	CU_ASSERT_STRING_EQUAL(err.text, "/nonexistent.onnx: No such file or directory");
+	snprintf(folder, sizeof(folder), "%s.d", text_path());
+	CU_ASSERT_EQUAL(mkdir(folder, 0700), 0);
+	CU_ASSERT_PTR_NULL(kerf_graph_load(folder, &err));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "not a regular file"));
+	rmdir(folder);
+	CU_ASSERT_PTR_NULL(load_bytes("", 0, &err));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "0 bytes"));
+	CU_ASSERT_PTR_NULL(load_bytes("", 0, NULL));
+	expect_refusal("text", "hello, this is no network\n", 26, "not a valid ONNX file");
+}
+
+/* Sparse: nothing of it is read. */
+static void test_too_large(void)
+{
+	struct kerf_err err = {0};
+
+	write_bytes(text_path(), "", 0);
+	if (truncate(text_path(), 2147483648ll) == 0) {
+		CU_ASSERT_PTR_NULL(kerf_graph_load(text_path(), &err));
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "2147483648 bytes"));
+	} else {
+		printf("SKIP no large files ");
+	}
+	remove(text_path());
+}
+
+/* A model whose node's attribute holds a graph, whose node's attribute ..., `levels` times. */
+static struct bytes nested_model(int levels)
+{
+	struct bytes inner = {0}, model = {0};
+
+	for (int i = 0; i < levels; i++) {
+		struct bytes node = {0}, graph = {0}, attr = {0};
+		if (i)
+			put_message(&attr, 6, &inner);
+		put_text(&node, 4, "If");
+		put_message(&node, 5, &attr);
+		put_message(&graph, 1, &node);
+		inner = graph;
+	}
+	put_int(&model, 1, 8);
+	put_message(&model, 7, &inner);
+	return model;
+}
+
+static void test_deep_nesting(void)
+{
+	struct bytes deep = nested_model(5000), flat = nested_model(30);
+
+	CU_ASSERT_TRUE(deep.len < 100000);
+	expect_refusal("5,000 levels", deep.data, deep.len, "nested");
+	/* 30 Ifs in each other are unusual but valid: refused later, for their version. */
+	expect_refusal("30 levels", flat.data, flat.len, "opset 0");
+	free(deep.data);
+	free(flat.data);
+}
+
+/* Hand-written wire format errors. */
+static void test_wire_errors(void)
+{
+	static const struct {
+		const char *data;
+		size_t len;
+		const char *parts;
+	} cases[] = {
+		{"\x08", 1, "byte 1: a number is cut off"},
+		{"\x3a\x05\x0a", 3, "longer than what holds it"},
+		{"\x3a\x02\x0a\x05", 4, "longer than what holds it"},
+		{"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, "longer than what holds it"},
+		{"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, "more than 10 bytes"},
+		{"\x0b", 1, "wire type"},
+		{"\x0f", 1, "wire type"},
+		{"\x00\x00", 2, "field number"},
+		{"\x09\x00\x00", 3, "longer"},
+		{"\x3a\x00\x3a\x00", 4, "twice"},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++)
+		expect_refusal("wire", cases[i].data, cases[i].len, cases[i].parts);
+}
+
+/* Empty messages take two bytes in the file and a hundred in memory. */
+static void test_message_flood(void)
+{
+	struct bytes graph = {0}, model = {0};
+
+	for (int i = 0; i < 2000000; i++)
+		put(&graph, "\x0a", 2);
+	put_message(&model, 7, &graph);
+	expect_refusal("flood", model.data, model.len, "more than 1048576 messages");
+	free(model.data);
+}
+
+/* Nodes of 40 bytes each that transpose the same weights again and again. */
+static void test_constant_flood(void)
+{
+	static char text[100000] = "in x 4,100; f32 w 100,100";
+	size_t used = strlen(text);
+
+	for (int i = 0; i < 500; i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+			"; node Gemm g%d %c%d,w y%d", i, i ? 'y' : 'x', i ? i - 1 : 0, i);
+	snprintf(text + used, sizeof(text) - used, "; out y499");
+	memcpy(strstr(text, "x0,w"), "x,w ", 4);
+	struct bytes model = text_model(text);
+	expect_refusal("constants", model.data, model.len, "take far more than the file");
+	free(model.data);
+}
+
+static void test_long_name(void)
+{
+	static char text[20000] = "in x 1,4; node Relu ";
+
+	memset(text + strlen(text), 'n', 5000);
+	strcat(text, " x y; out y");
+	struct bytes model = text_model(text);
+	expect_refusal("a long name", model.data, model.len, "name is longer than 4096 bytes");
+	free(model.data);
+}
+
+/* One of everything, so that damage hits every kind of field. */
+static const char sound[] =
+	"opset 10; in x N,3,8,8; f32 w 4,3,3,3; f32 b 4; i64 shape 2=0,-1; f32 g 64,5; f16 h 5; "
+	"node Conv conv x,w,b c pads=[1,1,1,1]; node Clip act c d min=0.0 max=6.0; "
+	"node MaxPool pool d e kernel_shape=[2,2] strides=[2,2] ceil_mode=1; "
+	"node AveragePool pool2 e f kernel_shape=[2,2] auto_pad=SAME_UPPER; "
+	"node BatchNormalization bn f,b,b,b,b i epsilon=0.001; node Sigmoid s i j; node Mul m i,j "
+	"k; "
+	"node Concat cat k,i l axis=1; node Transpose t l n perm=[0,2,3,1]; "
+	"node Constant con - kk value=f32:8=1,2,3,4,5,6,7,8; node Add a kk,n o; "
+	"node Pad p o q pads=[0,0,1,1,0,0,1,1]; node Constant con2 - sh value_ints=[1,-1,64]; "
+	"node GlobalAveragePool gap d z; node Mul se z,d v; node Reshape rs v,shape u; "
+	"node Reshape rs2 u,sh u2; node MatMul mm u2,g t1; node Add ad h,t1 t2; "
+	"node Softmax sm t2 y axis=2; out y";
+
+static void test_truncations(void)
+{
+	struct bytes model = text_model(sound);
+	struct kerf_graph *g = load_bytes(model.data, model.len, NULL);
+	int loaded = 0;
+
+	CU_ASSERT_PTR_NOT_NULL(g);
+	kerf_graph_free(g);
+	for (size_t len = 0; len < model.len; len++) {
+		struct kerf_err err = {0};
+		g = load_bytes(model.data, len, &err);
+		loaded += g != NULL;
+		CU_ASSERT_TRUE(g || err.text[0]);
+		kerf_graph_free(g);
+	}
+	/* Only the opset stands behind the graph, and no file does without it. */
+	CU_ASSERT_EQUAL(loaded, 0);
+	free(model.data);
+}
+
+/* Every invariant of the public header that a damaged file could have broken. */
+static void check_graph(const struct kerf_graph *g)
+{
+	CU_ASSERT_TRUE(g->n_nodes > 0 && g->input >= 0 && g->input < g->n_tensors);
+	CU_ASSERT_TRUE(g->output >= 0 && g->output < g->n_tensors);
+	for (int i = 0; i < g->n_tensors; i++)
+		for (int d = 0; d < g->tensors[i].n_dims; d++)
+			CU_ASSERT_TRUE(g->tensors[i].dims[d] > 0);
+	for (int i = 0; i < g->n_nodes; i++) {
+		const struct kerf_node *n = &g->nodes[i];
+		CU_ASSERT_TRUE(n->n_inputs <= KERF_MAX_INPUTS);
+		for (int j = 0; j < n->n_inputs; j++)
+			CU_ASSERT_TRUE(n->inputs[j] < g->n_tensors &&
+				       (n->inputs[j] < 0 || g->tensors[n->inputs[j]].producer < i));
+		CU_ASSERT_EQUAL(g->tensors[n->output].producer, i);
+	}
+}
+
+static void test_damage(void)
+{
+	struct bytes model = text_model(sound);
+	uint8_t *copy = malloc(model.len);
+	struct kerf_rng rng = {.seed = SEED};
+	int loaded = 0;
+
+	for (int round = 0; round < 20000; round++) {
+		struct kerf_err err = {0};
+		memcpy(copy, model.data, model.len);
+		for (unsigned flips = 1 + kerf_rng_u32(&rng) % 4; flips; flips--) {
+			uint8_t *at = &copy[kerf_rng_u32(&rng) % model.len];
+			*at = kerf_rng_u32(&rng) % 2
+				      ? (uint8_t)kerf_rng_u32(&rng)
+				      : *at ^ (uint8_t)(1u << kerf_rng_u32(&rng) % 8);
+		}
+		struct kerf_graph *g = load_bytes(copy, model.len, &err);
+		CU_ASSERT_TRUE(g || err.text[0]);
+		if (g)
+			check_graph(g);
+		loaded += g != NULL;
+		kerf_graph_free(g);
+	}
+	/* Damage to a weight or a name goes unnoticed; damage to the structure must not. */
+	printf("seed %d: %d of 20000 damaged files load ", SEED, loaded);
+	CU_ASSERT_TRUE(loaded > 0 && loaded < 20000);
+	free(copy);
+	free(model.data);
+}
+
+UNIT_MAIN("onnx_hostile", UNIT(test_refusals), UNIT(test_cycle_is_named), UNIT(test_not_a_file),
+	UNIT(test_too_large), UNIT(test_deep_nesting), UNIT(test_wire_errors),
+	UNIT(test_message_flood), UNIT(test_constant_flood), UNIT(test_long_name),
+	UNIT(test_truncations), UNIT(test_damage))
