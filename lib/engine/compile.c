@@ -1,0 +1,234 @@
+/* From a graph to a frozen engine: lower, pack the arena, prepack the weights. */
+#include "engine/internal.h"
+
+#include <assert.h>
+#include <omp.h>
+#include <stdlib.h>
+
+/* ---- weights ---- */
+
+static int run_reorder(struct kerf_engine *e, const struct weight *w, float *to)
+{
+	dnnl_primitive_t reorder = NULL;
+	dnnl_memory_t from = NULL, packed = NULL;
+	dnnl_stream_t stream = NULL;
+	dnnl_status_t rc = dnn_reorder_create(&reorder, &w->from, &w->to, e->dnn);
+
+	if (rc == dnnl_success) /* oneDNN only reads through this handle */
+		rc = dnn_memory_create(&from, &w->from, e->dnn, (void *)(uintptr_t)w->source);
+	if (rc == dnnl_success)
+		rc = dnn_memory_create(&packed, &w->to, e->dnn, to);
+	if (rc == dnnl_success)
+		rc = dnnl_stream_create(&stream, e->dnn, dnnl_stream_default_flags);
+	if (rc == dnnl_success) {
+		const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, packed}};
+		rc = dnnl_primitive_execute(reorder, stream, 2, args);
+	}
+	if (rc == dnnl_success)
+		rc = dnnl_stream_wait(stream);
+	if (stream)
+		dnnl_stream_destroy(stream);
+	if (packed)
+		dnnl_memory_destroy(packed);
+	if (from)
+		dnnl_memory_destroy(from);
+	if (reorder)
+		dnnl_primitive_destroy(reorder);
+	return rc == dnnl_success ? 0 : -EIO;
+}
+
+static void drop_source(struct weight *w)
+{
+	free(w->owned);
+	w->owned = NULL;
+	w->source = NULL;
+}
+
+static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
+{
+	for (int i = 0; i < e->n_weights; i++) {
+		e->weights[i].offset = e->weight_bytes;
+		e->weight_bytes += kerf_align_up(e->weights[i].bytes);
+	}
+	if (e->weight_bytes == 0)
+		return 0;
+	e->weight_block = e->allocator.alloc(e->allocator.user, e->weight_bytes);
+	if (!e->weight_block)
+		return kerf_err_set(
+			err, -ENOMEM, "no memory for %zu bytes of weights", e->weight_bytes);
+	for (int i = 0; i < e->n_weights; i++) {
+		struct weight *w = &e->weights[i];
+		char *to = (char *)e->weight_block + w->offset;
+		int rc = 0;
+		if (w->reorder)
+			rc = run_reorder(e, w, (float *)to);
+		else
+			memcpy(to, w->source, w->bytes);
+		drop_source(w);
+		if (rc < 0)
+			return kerf_err_set(err, rc, "oneDNN could not lay out weights");
+	}
+	return 0;
+}
+
+/* ---- compile ---- */
+
+static int check_graph(const struct kerf_graph *g, struct kerf_err *err)
+{
+	if (g->n_nodes <= 0)
+		return kerf_err_set(err, -EINVAL, "graph %s has no nodes", g->name);
+	if (g->input < 0 || g->input >= g->n_tensors || g->output < 0 || g->output >= g->n_tensors)
+		return kerf_err_set(err, -EINVAL, "graph %s has no input or no output", g->name);
+	if (g->tensors[g->input].data || g->tensors[g->input].dtype != KERF_F32)
+		return kerf_err_set(
+			err, -EINVAL, "input %s is not an f32 tensor", g->tensors[g->input].name);
+	return 0;
+}
+
+static int alloc_tables(struct builder *b)
+{
+	struct kerf_engine *e = b->e;
+
+	e->n_nodes = b->g->n_nodes;
+	e->n_tensors = b->g->n_tensors;
+	e->first_step = calloc((size_t)e->n_nodes + 1, sizeof(*e->first_step));
+	e->tensor_place = malloc((size_t)e->n_tensors * sizeof(*e->tensor_place));
+	b->last_use = malloc((size_t)e->n_tensors * sizeof(*b->last_use));
+	if (!e->first_step || !e->tensor_place || !b->last_use)
+		return kerf_err_set(b->err, -ENOMEM, "out of memory");
+	for (int i = 0; i < e->n_tensors; i++)
+		e->tensor_place[i] = KERF_NONE;
+	return 0;
+}
+
+static int build(struct builder *b)
+{
+	struct kerf_engine *e = b->e;
+	int rc = alloc_tables(b);
+
+	if (rc == 0)
+		rc = kerf_lower_graph(b);
+	if (rc < 0)
+		return rc;
+	kerf_arena_lifetimes(e, b->g->input, b->g->output);
+	if (kerf_arena_pack(e, &e->arena_bytes) < 0)
+		return kerf_err_set(b->err, -ENOMEM, "out of memory");
+	for (int i = 0; i < e->n_steps; i++)
+		e->scratchpad_bytes =
+			KERF_MAX(e->scratchpad_bytes, kerf_align_up(e->steps[i].scratchpad_bytes));
+	return fill_weights(e, b->err);
+}
+
+static int prepare(struct kerf_engine *e, const struct kerf_engine_options *o, struct kerf_err *err)
+{
+	int rc = kerf_team_init(&e->team, o, err);
+
+	if (rc < 0)
+		return rc;
+	e->allocator = o->allocator;
+	if (!e->allocator.alloc) {
+		e->numa = kerf_numa_create(o->numa_node_plus1, &e->allocator, err);
+		if (!e->numa)
+			return -EINVAL;
+	}
+	dnnl_status_t status = dnnl_engine_create(&e->dnn, dnnl_cpu, 0);
+	if (status != dnnl_success)
+		return kerf_err_set(
+			err, -EIO, "oneDNN has no CPU engine: %s", dnn_status_name(status));
+	return 0;
+}
+
+struct kerf_engine *kerf_engine_compile(
+	const struct kerf_graph *g, const struct kerf_engine_options *options, struct kerf_err *err)
+{
+	static const struct kerf_engine_options presets;
+	const struct kerf_engine_options *o = options ? options : &presets;
+	int outer_threads = omp_get_max_threads();
+
+	if (check_graph(g, err) < 0)
+		return NULL;
+	struct kerf_engine *e = calloc(1, sizeof(*e));
+	if (!e) {
+		kerf_err_set(err, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	int rc = prepare(e, o, err);
+	if (rc == 0) {
+		struct builder b = {.g = g, .e = e, .err = err};
+		/* Before the first primitive: oneDNN plans each for this many threads. */
+		omp_set_num_threads((int)e->team.threads);
+		rc = build(&b);
+		omp_set_num_threads(outer_threads);
+		free(b.last_use);
+	}
+	if (rc < 0) {
+		kerf_engine_free(e);
+		return NULL;
+	}
+	return e;
+}
+
+void kerf_engine_free(struct kerf_engine *e)
+{
+	if (!e)
+		return;
+	for (int i = 0; i < e->n_steps; i++) {
+		struct step *s = &e->steps[i];
+		if (!s->primitive)
+			continue;
+		dnnl_primitive_destroy(s->primitive);
+		for (int k = 0; k < s->n_operands; k++)
+			dnn_md_free(&s->dnn_md[k]);
+	}
+	for (int i = 0; i < e->n_weights; i++) {
+		drop_source(&e->weights[i]);
+		dnn_md_free(&e->weights[i].from);
+	}
+	if (e->weight_block)
+		e->allocator.release(e->allocator.user, e->weight_block, e->weight_bytes);
+	if (e->dnn)
+		dnnl_engine_destroy(e->dnn);
+	kerf_numa_free(e->numa);
+	free(e->team.cpus);
+	free(e->weights);
+	free(e->places);
+	free(e->steps);
+	free(e->first_step);
+	free(e->tensor_place);
+	free(e);
+}
+
+/* ---- looking at it ---- */
+
+unsigned kerf_engine_steps(const struct kerf_engine *e)
+{
+	return (unsigned)e->n_steps;
+}
+
+unsigned kerf_engine_first_step(const struct kerf_engine *e, unsigned node)
+{
+	assert(node <= (unsigned)e->n_nodes);
+	return (unsigned)e->first_step[node];
+}
+
+const char *kerf_engine_step_name(const struct kerf_engine *e, unsigned step)
+{
+	assert(step < (unsigned)e->n_steps);
+	return e->steps[step].name;
+}
+
+int kerf_engine_step_node(const struct kerf_engine *e, unsigned step)
+{
+	assert(step < (unsigned)e->n_steps);
+	return e->steps[step].node;
+}
+
+size_t kerf_engine_weight_bytes(const struct kerf_engine *e)
+{
+	return e->weight_bytes;
+}
+
+size_t kerf_engine_context_bytes(const struct kerf_engine *e)
+{
+	return e->arena_bytes + e->scratchpad_bytes;
+}

@@ -1,0 +1,80 @@
+/*
+ * engine: a graph compiled once into steps; any range of nodes can be run, stopped and continued.
+ *
+ *	struct kerf_engine *e = kerf_engine_compile(graph, &(struct kerf_engine_options){0}, &err);
+ *	struct kerf_context *c = kerf_context_create(e, &err);
+ *	memcpy(kerf_context_tensor(c, graph->input), x, bytes);
+ *	kerf_engine_run(c, 0, cut);              // head
+ *	kerf_engine_run(c, cut, graph->n_nodes); // tail: the same steps, bit for bit
+ *
+ * Invariants: tensors are f32; four-dimensional ones lie dense in NHWC, others dense as they are.
+ * A tensor's place in a context never changes and holds its value from its producer to its last
+ * use; places of tensors that are not alive together overlap. Weights belong to the engine and are
+ * shared by its contexts; contexts may run in different threads at once. The graph must outlive
+ * the engine only as a description: weights are copied (prepacked) and may be dropped.
+ */
+#pragma once
+
+#include "graph/graph.h"
+
+struct kerf_engine;
+struct kerf_context;
+
+/* Where arenas and weights come from; memory is aligned to 64 bytes at least. */
+struct kerf_allocator {
+	void *(*alloc)(void *user, size_t bytes);
+	void (*release)(void *user, void *memory, size_t bytes);
+	void *user;
+};
+
+struct kerf_engine_options {
+	unsigned threads;   /* team for one frame; 0 = 1 */
+	const int *cpus;    /* CPU of each team member, NULL = where the scheduler likes */
+	int numa_node_plus1; /* weights and arenas on node - 1; 0 = the node of the calling thread */
+	struct kerf_allocator allocator; /* zero = libnuma memory advised to huge pages */
+};
+
+/*
+ * Compiles an optimised graph. An operator or shape that it cannot run is one line naming the
+ * node. A primitive that falls back to a reference implementation is an error as well when the
+ * CPU has AVX2 or better. NULL on error.
+ */
+struct kerf_engine *kerf_engine_compile(const struct kerf_graph *g,
+	const struct kerf_engine_options *options, struct kerf_err *err);
+void kerf_engine_free(struct kerf_engine *e);
+
+struct kerf_context *kerf_context_create(struct kerf_engine *e, struct kerf_err *err);
+void kerf_context_free(struct kerf_context *c);
+
+/* Where tensor `id` lies in this context; NULL for constants and tensors fused away. */
+float *kerf_context_tensor(struct kerf_context *c, int id);
+
+/*
+ * The unit of work: step indices run from 0 to kerf_engine_steps; node k starts at
+ * kerf_engine_first_step(e, k), and first_step(n_nodes) == steps. A caller that wants to do
+ * something between steps runs them one at a time. 0, or -EIO when oneDNN reports a failure.
+ */
+unsigned kerf_engine_steps(const struct kerf_engine *e);
+unsigned kerf_engine_first_step(const struct kerf_engine *e, unsigned node);
+int kerf_engine_step(struct kerf_context *c, unsigned step);
+/* Runs the nodes [from, to). */
+int kerf_engine_run(struct kerf_context *c, unsigned from, unsigned to);
+
+/* Description of a step for inspection: "conv brgconv:avx512_core", node index. */
+const char *kerf_engine_step_name(const struct kerf_engine *e, unsigned step);
+int kerf_engine_step_node(const struct kerf_engine *e, unsigned step);
+
+size_t kerf_engine_weight_bytes(const struct kerf_engine *e);
+size_t kerf_engine_context_bytes(const struct kerf_engine *e);
+
+/* 64-bit hash of ISA, oneDNN version and build: equal fingerprints promise bit-equal results. */
+uint64_t kerf_engine_fingerprint(void);
+/* The same for people: "avx512_core_bf16 oneDNN 2.6.3". */
+const char *kerf_engine_fingerprint_text(char *buf, size_t len);
+
+/*
+ * Median time of every node in ns over `rounds` whole runs (after one warm-up run);
+ * node_ns has graph->n_nodes entries. clock_ns is the caller's monotonic clock.
+ */
+int kerf_engine_profile(struct kerf_context *c, unsigned rounds, uint64_t (*clock_ns)(void),
+	double *node_ns, struct kerf_err *err);

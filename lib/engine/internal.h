@@ -1,0 +1,234 @@
+/*
+ * internal: how a compiled graph looks inside lib/engine.
+ *
+ * A graph becomes steps. A step reads and writes operands; an operand is a place in a context's
+ * arena or a range of the engine's weight block. Places are what the arena is packed from: the
+ * tensors that share memory (an alias reshape, a residual that a convolution adds onto) share a
+ * place. Lowering (lower_*.c) fills a struct builder; compile.c packs, fills weights and freezes
+ * it.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/onednn.h"
+#include "engine/rows.h"
+
+#define KERF_ALIGN 64
+#define KERF_DNN_ARGS 6 /* src, weights, bias, dst, scratchpad, and one to spare */
+
+static inline size_t kerf_align_up(size_t bytes)
+{
+	return (bytes + KERF_ALIGN - 1) / KERF_ALIGN * KERF_ALIGN;
+}
+
+/* ---- operands ---- */
+
+enum operand_in { IN_ARENA, IN_WEIGHTS, IN_SCRATCHPAD };
+
+struct operand {
+	enum operand_in in;
+	int index; /* of a place or a weight */
+};
+
+/* Memory of one or more tensors; alive from before step `first` to behind step `last`. */
+struct place {
+	size_t bytes, offset;
+	int first, last;
+	int last_node; /* while lowering: the last node that reads any of its tensors */
+};
+
+/*
+ * A range of the weight block. Filled from `source` (plain f32) by a oneDNN reorder when `to` is
+ * set, else copied. `owned` is a temporary that lowering made and filling frees.
+ */
+struct weight {
+	size_t bytes, offset;
+	const float *source;
+	float *owned;
+	bool reorder;
+	struct dnn_md from, to;
+};
+
+/* ---- steps of our own ---- */
+
+/*
+ * Nested loops over up to KERF_MAX_DIMS dimensions, outermost first, with the distance in floats
+ * that each operand moves per turn: 0 = output, 1 and 2 = inputs. A distance of 0 broadcasts.
+ */
+struct nest {
+	int n_dims;
+	int64_t extent[KERF_MAX_DIMS];
+	int64_t stride[3][KERF_MAX_DIMS];
+	int64_t start[3];
+};
+
+/* Pooling over NHWC: sizes in elements; an average counts places in the pads if asked to. */
+struct pool {
+	int64_t n, h, w, c, out_h, out_w;
+	int kernel[2], strides[2], dilations[2], pads[4];
+	bool count_include_pad, max;
+};
+
+struct concat {
+	int64_t outer, out_row;       /* rows, and floats in an output row */
+	int64_t row[KERF_MAX_INPUTS]; /* floats each input gives to a row */
+	int n_inputs;
+};
+
+struct softmax {
+	int64_t outer, axis, inner;
+};
+
+struct channels {
+	int64_t outer, c, inner; /* memory order: outer x c x inner */
+};
+
+struct step;
+/* data[0] is the output, then the inputs; team is the number of threads to use at most. */
+typedef void (*step_run)(const struct step *s, float *const *data, unsigned team);
+
+struct step {
+	int node;
+	char name[64];
+
+	/* oneDNN */
+	dnnl_primitive_t primitive;
+	size_t scratchpad_bytes;
+	int dnn_arg[KERF_DNN_ARGS];
+	struct dnn_md dnn_md[KERF_DNN_ARGS];
+
+	/* our own, when primitive is NULL */
+	step_run run;
+	int64_t elements; /* of the output: decides whether a team is worth it */
+	union {
+		struct kerf_act act;
+		struct nest nest;
+		struct pool pool;
+		struct concat concat;
+		struct softmax softmax;
+		struct channels channels;
+	};
+
+	int n_operands; /* in the order of dnn_arg, or of data */
+	struct operand operands[KERF_MAX_INPUTS + 1];
+};
+
+/* Runs of steps.c */
+void kerf_step_act(const struct step *s, float *const *data, unsigned team);
+void kerf_step_add(const struct step *s, float *const *data, unsigned team);
+void kerf_step_mul(const struct step *s, float *const *data, unsigned team);
+void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
+void kerf_step_pad(const struct step *s, float *const *data, unsigned team);
+void kerf_step_pool(const struct step *s, float *const *data, unsigned team);
+void kerf_step_concat(const struct step *s, float *const *data, unsigned team);
+void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
+void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);
+
+/* ---- the compiled engine ---- */
+
+struct team {
+	unsigned threads;
+	int *cpus; /* NULL = not bound */
+	uint64_t id;
+};
+
+struct kerf_engine {
+	dnnl_engine_t dnn;
+	struct kerf_allocator allocator;
+	struct kerf_numa *numa; /* behind the default allocator */
+	struct team team;
+
+	struct step *steps;
+	int n_steps;
+	int *first_step; /* n_nodes + 1 */
+	int n_nodes;
+	struct place *places;
+	int n_places;
+	int *tensor_place; /* n_tensors; KERF_NONE for what has no place */
+	int n_tensors;
+	struct weight *weights;
+	int n_weights;
+
+	void *weight_block;
+	size_t weight_bytes, arena_bytes, scratchpad_bytes;
+};
+
+/* ---- lowering ---- */
+
+struct builder {
+	const struct kerf_graph *g;
+	struct kerf_engine *e;
+	struct kerf_err *err;
+	int node;      /* being lowered */
+	int *last_use; /* per tensor: node index, n_nodes for the graph's output */
+	int capacity_steps, capacity_places, capacity_weights;
+};
+
+int kerf_lower_graph(struct builder *b);
+
+/* One line "node NAME (op): ..." */
+int kerf_lower_fail(struct builder *b, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+struct step *kerf_lower_step(struct builder *b, const char *name, step_run run);
+void kerf_lower_operand(struct step *s, struct operand o);
+int kerf_lower_new_place(struct builder *b, size_t bytes);
+int kerf_lower_new_weight(struct builder *b, size_t bytes);
+/* Where input tensor `id` is read: its place, or a weight in memory order when it is constant. */
+int kerf_lower_input(struct builder *b, int id, struct operand *o);
+/* The same for a residual, which has to be as large as the output. */
+int kerf_lower_residual_input(struct builder *b, int id, struct operand *o);
+/* A fresh place for this node's output, */
+int kerf_lower_output(struct builder *b, struct operand *o);
+/* or the place of `id`, when nothing reads that later; false when it cannot be shared. */
+bool kerf_lower_output_onto(struct builder *b, int id, struct operand *o);
+/* Residual and activation that the node's main step did not take along. */
+int kerf_lower_tail(struct builder *b, struct operand output, int residual, struct kerf_act act);
+int kerf_lower_copy(struct builder *b, struct operand to, struct operand from, int64_t elements);
+bool kerf_tail_eltwise(struct kerf_act act, struct dnn_tail *tail);
+
+/* lower_dnn.c */
+int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
+int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
+int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n);
+int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
+/* lower_own.c */
+int kerf_lower_act(struct builder *b, const struct kerf_node *n);
+int kerf_lower_binary(struct builder *b, const struct kerf_node *n);
+int kerf_lower_batchnorm(struct builder *b, const struct kerf_node *n);
+/* Averages, and maxima that oneDNN has no fast code for. */
+int kerf_lower_pool(struct builder *b, const struct kerf_node *n);
+/* lower_move.c */
+int kerf_lower_concat(struct builder *b, const struct kerf_node *n);
+int kerf_lower_reshape(struct builder *b, const struct kerf_node *n);
+int kerf_lower_transpose(struct builder *b, const struct kerf_node *n);
+int kerf_lower_pad(struct builder *b, const struct kerf_node *n);
+
+/* ---- how tensors lie (layout.c) ---- */
+
+/* Dimensions of t from outermost to innermost in memory: NHWC for four, else as they are. */
+int kerf_memory_order(const struct kerf_tensor *t, int order[KERF_MAX_DIMS]);
+/* Distance in floats between neighbours along each ONNX dimension. */
+void kerf_memory_strides(const struct kerf_tensor *t, int64_t stride[KERF_MAX_DIMS]);
+/* The same for the ONNX element order (row major). */
+void kerf_onnx_strides(const struct kerf_tensor *t, int64_t stride[KERF_MAX_DIMS]);
+/* Whether walking memory visits the elements of a and b in the same ONNX order. */
+bool kerf_same_element_order(const struct kerf_tensor *a, const struct kerf_tensor *b);
+/* Drops dimensions of extent 1 and joins those that every operand walks as one. */
+void kerf_nest_collapse(struct nest *nest);
+/* Copies a constant from ONNX order into memory order. */
+void kerf_to_memory_order(const struct kerf_tensor *t, const float *from, float *to);
+
+/* ---- arena.c, memory.c, team.c ---- */
+
+/* Lifetimes from the steps' operands, then an offset for each place; returns the arena's size. */
+void kerf_arena_lifetimes(struct kerf_engine *e, int input, int output);
+int kerf_arena_pack(struct kerf_engine *e, size_t *bytes);
+
+struct kerf_numa *kerf_numa_create(
+	int node_plus1, struct kerf_allocator *allocator, struct kerf_err *err);
+void kerf_numa_free(struct kerf_numa *numa);
+
+int kerf_team_init(struct team *t, const struct kerf_engine_options *o, struct kerf_err *err);
+/* Makes the calling thread's OpenMP team this one. 0 or -errno. */
+int kerf_team_enter(const struct team *t);

@@ -1,0 +1,458 @@
+/* Lowering of what oneDNN runs: convolution, inner product, maximum pooling, softmax. */
+#include "engine/internal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+/*
+ * `ref` and `simple` are plain loops and `gemm` unrolls the image into a matrix: each is several
+ * times slower than the kernels made for the shape. Names look like "brgconv:avx512_core" and
+ * "x64:gemm:jit", so words are looked at, not substrings ("brgemm" is a fast one).
+ */
+static bool is_fast(const char *impl)
+{
+	static const char *const slow[] = {"ref", "simple", "gemm"};
+	const char *word = impl;
+
+	while (word) {
+		for (size_t i = 0; i < KERF_ARRAY_LEN(slow); i++)
+			if (strncmp(word, slow[i], strlen(slow[i])) == 0)
+				return false;
+		word = strchr(word, ':');
+		word = word ? word + 1 : NULL;
+	}
+	return true;
+}
+
+static bool accept_any(const char *impl)
+{
+	return true;
+}
+
+/* Below AVX2 oneDNN has little else than its reference code. */
+static dnn_accept acceptance(void)
+{
+	return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx2 ? is_fast : accept_any;
+}
+
+static int dnn_fail(struct builder *b, dnnl_status_t status, const char *what)
+{
+	return kerf_lower_fail(b, status == dnnl_out_of_memory ? -ENOMEM : -EINVAL, "oneDNN %s: %s",
+		what, dnn_status_name(status));
+}
+
+/* Operand slots of a oneDNN step, in the order that add_arg() is called. */
+static void add_arg(struct step *s, int arg, const struct dnn_md *md, struct operand o)
+{
+	assert(s->n_operands < KERF_DNN_ARGS);
+	s->dnn_arg[s->n_operands] = arg;
+	s->dnn_md[s->n_operands] = *md;
+	kerf_lower_operand(s, o);
+}
+
+/* Turns a chosen descriptor into a step with its scratchpad; src and dst are the caller's. */
+static struct step *make_step(struct builder *b, const char *what, dnnl_primitive_desc_t pd)
+{
+	struct dnn_md scratchpad;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s %s", what, dnn_impl_name(pd));
+	struct step *s = kerf_lower_step(b, name, NULL);
+	if (!s)
+		return NULL;
+	dnnl_status_t status = dnnl_primitive_create(&s->primitive, pd);
+	if (status == dnnl_success)
+		status = dnn_pd_query_md(pd, dnnl_query_scratchpad_md, &scratchpad);
+	if (status != dnnl_success) {
+		dnn_fail(b, status, "primitive");
+		return NULL;
+	}
+	s->scratchpad_bytes = dnn_md_bytes(&scratchpad);
+	if (s->scratchpad_bytes)
+		add_arg(s, DNNL_ARG_SCRATCHPAD, &scratchpad, (struct operand){IN_SCRATCHPAD, 0});
+	else
+		dnn_md_free(&scratchpad);
+	return s;
+}
+
+/* The weights of a convolution or inner product: read once, laid out as the primitive likes. */
+static int add_weights(struct builder *b, struct step *s, dnnl_primitive_desc_t pd, int tensor,
+	const struct dnn_md *plain)
+{
+	struct dnn_md packed;
+	dnnl_status_t status = dnn_pd_query_md(pd, dnnl_query_weights_md, &packed);
+
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "weights");
+	int index = kerf_lower_new_weight(b, dnn_md_bytes(&packed));
+	if (index < 0)
+		return index;
+	struct weight *w = &b->e->weights[index];
+	w->source = b->g->tensors[tensor].data;
+	w->reorder = true;
+	w->from = *plain;
+	w->to = packed;
+	add_arg(s, DNNL_ARG_WEIGHTS, &packed, (struct operand){IN_WEIGHTS, index});
+	return 0;
+}
+
+static int add_bias(struct builder *b, struct step *s, int tensor, const struct dnn_md *md)
+{
+	const struct kerf_tensor *t = &b->g->tensors[tensor];
+	int index = kerf_lower_new_weight(b, kerf_tensor_bytes(t));
+
+	if (index < 0)
+		return index;
+	b->e->weights[index].source = t->data;
+	add_arg(s, DNNL_ARG_BIAS, md, (struct operand){IN_WEIGHTS, index});
+	return 0;
+}
+
+static int input_or_none(const struct kerf_node *n, int i)
+{
+	return i < n->n_inputs ? n->inputs[i] : KERF_NONE;
+}
+
+static int require_constant(struct builder *b, int id, const char *what)
+{
+	const struct kerf_tensor *t = &b->g->tensors[id];
+
+	if (t->data && t->dtype == KERF_F32)
+		return 0;
+	return kerf_lower_fail(b, -EINVAL, "%s %s are computed, expected constants", what, t->name);
+}
+
+/* ---- convolution ---- */
+
+static dnnl_status_t nhwc_md(const struct kerf_tensor *t, struct dnn_md *md)
+{
+	const dnnl_dims_t dims = {t->dims[0], t->dims[1], t->dims[2], t->dims[3]};
+
+	return dnn_md_make(md, 4, dims, dnnl_acdb);
+}
+
+/* Sizes, strides and memory descriptors; `plain` is how ONNX has the weights. */
+static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf_node *n,
+	struct dnn_op *op, struct dnn_md *plain)
+{
+	const struct kerf_tensor *w = &g->tensors[n->inputs[1]];
+	const dnnl_dim_t groups = n->groups;
+	const dnnl_dims_t oihw = {w->dims[0], w->dims[1], w->dims[2], w->dims[3]};
+	const dnnl_dims_t goihw = {groups, w->dims[0] / groups, w->dims[1], w->dims[2], w->dims[3]};
+	const dnnl_dims_t bias = {w->dims[0]};
+	const dnnl_dim_t *dims = groups > 1 ? goihw : oihw;
+	int n_dims = groups > 1 ? 5 : 4;
+
+	op->kind = DNN_CONV;
+	for (int i = 0; i < 2; i++) {
+		op->strides[i] = n->strides[i];
+		op->dilates[i] = n->dilations[i] - 1;
+		op->pad_begin[i] = n->pads[i];
+		op->pad_end[i] = n->pads[i + 2];
+	}
+	dnnl_status_t status = nhwc_md(&g->tensors[n->inputs[0]], &op->src);
+	if (status == dnnl_success)
+		status = nhwc_md(&g->tensors[n->output], &op->dst);
+	if (status == dnnl_success)
+		status = dnn_md_make(&op->weights, n_dims, dims, dnnl_format_tag_any);
+	if (status == dnnl_success)
+		status = dnn_md_make(plain, n_dims, dims, groups > 1 ? dnnl_abcde : dnnl_abcd);
+	op->has_bias = input_or_none(n, 2) >= 0;
+	if (status == dnnl_success && op->has_bias)
+		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
+	return status;
+}
+
+/* What the primitive takes along, and what is left for steps of our own. */
+struct fusion {
+	struct dnn_op op;
+	dnnl_primitive_desc_t pd;
+	int residual; /* left over */
+	struct kerf_act act;
+};
+
+/*
+ * The best fast implementation with everything fused; without, if only slow code can fuse. The
+ * sum comes before the activation, so leaving out the sum leaves out both.
+ */
+static int choose(struct builder *b, struct fusion *f, int residual, struct kerf_act act)
+{
+	char first[64];
+	struct dnn_tail tail = {.sum = residual >= 0};
+	bool act_fused = kerf_tail_eltwise(act, &tail);
+
+	f->op.tail = tail;
+	f->residual = KERF_NONE;
+	f->act = act_fused ? (struct kerf_act){0} : act;
+	dnnl_status_t status =
+		dnn_op_choose(&f->op, b->e->dnn, acceptance(), &f->pd, first, sizeof(first));
+	if (status == dnnl_unimplemented && (tail.sum || tail.eltwise)) {
+		f->op.tail = (struct dnn_tail){0};
+		f->residual = residual;
+		f->act = act;
+		status = dnn_op_choose(
+			&f->op, b->e->dnn, acceptance(), &f->pd, first, sizeof(first));
+	}
+	if (status == dnnl_unimplemented)
+		return kerf_lower_fail(b, -ENOTSUP,
+			"oneDNN has only %s for it, expected a jit or brg kernel",
+			first[0] ? first : "nothing");
+	return status == dnnl_success ? 0 : dnn_fail(b, status, "primitive descriptor");
+}
+
+/*
+ * Where a convolution with a fused residual writes: onto the residual when nothing reads that
+ * later, else onto a copy of it.
+ */
+static int residual_output(struct builder *b, int residual, int x, struct operand *y)
+{
+	struct operand r;
+	const struct kerf_tensor *t = &b->g->tensors[residual];
+	int rc = kerf_lower_residual_input(b, residual, &r);
+
+	if (rc < 0)
+		return rc;
+	bool is_also_x =
+		!b->g->tensors[x].data && b->e->tensor_place[x] == b->e->tensor_place[residual];
+	if (!is_also_x && kerf_lower_output_onto(b, residual, y))
+		return 0;
+	rc = kerf_lower_output(b, y);
+	return rc < 0 ? rc : kerf_lower_copy(b, *y, r, kerf_tensor_elements(t));
+}
+
+static int emit_fused(struct builder *b, const char *what, const struct kerf_node *n,
+	struct fusion *f, const struct dnn_md *plain, struct operand x, struct operand y)
+{
+	struct step *s = make_step(b, what, f->pd);
+
+	if (!s)
+		return -ENOMEM;
+	add_arg(s, DNNL_ARG_SRC, &f->op.src, x);
+	add_arg(s, DNNL_ARG_DST, &f->op.dst, y);
+	int rc = add_weights(b, s, f->pd, n->inputs[1], plain);
+	if (rc == 0 && f->op.has_bias)
+		rc = add_bias(b, s, n->inputs[2], &f->op.bias);
+	return rc < 0 ? rc : kerf_lower_tail(b, y, f->residual, f->act);
+}
+
+int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
+{
+	struct fusion f = {0};
+	struct dnn_md plain;
+	struct operand x, y;
+	int residual = n->residual >= 0 ? n->residual : input_or_none(n, 3);
+	int rc = require_constant(b, n->inputs[1], "weights");
+
+	if (rc == 0 && input_or_none(n, 2) >= 0)
+		rc = require_constant(b, n->inputs[2], "bias values");
+	if (rc == 0)
+		rc = kerf_lower_input(b, n->inputs[0], &x);
+	if (rc < 0)
+		return rc;
+	dnnl_status_t status = describe_conv(b->g, n, &f.op, &plain);
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "convolution");
+	rc = choose(b, &f, residual, n->act);
+	if (rc < 0)
+		return rc;
+	rc = f.op.tail.sum ? residual_output(b, residual, n->inputs[0], &y)
+			   : kerf_lower_output(b, &y);
+	if (rc == 0)
+		rc = emit_fused(b, "conv", n, &f, &plain, x, y);
+	dnn_md_free(&f.op.weights); /* `any`; the other descriptors live on in the step */
+	dnnl_primitive_desc_destroy(f.pd);
+	return rc;
+}
+
+/* ---- inner product ---- */
+
+static dnnl_status_t describe_gemm(const struct kerf_graph *g, const struct kerf_node *n,
+	struct dnn_op *op, struct dnn_md *plain)
+{
+	const struct kerf_tensor *x = &g->tensors[n->inputs[0]], *w = &g->tensors[n->inputs[1]];
+	const dnnl_dims_t src = {x->dims[0], x->dims[1]}, dst = {x->dims[0], w->dims[0]};
+	const dnnl_dims_t weights = {w->dims[0], w->dims[1]}, bias = {w->dims[0]};
+
+	op->kind = DNN_INNER_PRODUCT;
+	op->has_bias = input_or_none(n, 2) >= 0;
+	dnnl_status_t status = dnn_md_make(&op->src, 2, src, dnnl_ab);
+	if (status == dnnl_success)
+		status = dnn_md_make(&op->dst, 2, dst, dnnl_ab);
+	if (status == dnnl_success)
+		status = dnn_md_make(&op->weights, 2, weights, dnnl_format_tag_any);
+	if (status == dnnl_success)
+		status = dnn_md_make(plain, 2, weights, dnnl_ab);
+	if (status == dnnl_success && op->has_bias)
+		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
+	return status;
+}
+
+/* The same product as a 1x1 convolution: on AVX2 and for tiny shapes that one is not `gemm`. */
+static dnnl_status_t describe_gemm_as_conv(const struct kerf_graph *g, const struct kerf_node *n,
+	struct dnn_op *op, struct dnn_md *plain)
+{
+	const struct kerf_tensor *x = &g->tensors[n->inputs[0]], *w = &g->tensors[n->inputs[1]];
+	const dnnl_dims_t src = {x->dims[0], x->dims[1], 1, 1},
+			  dst = {x->dims[0], w->dims[0], 1, 1};
+	const dnnl_dims_t weights = {w->dims[0], w->dims[1], 1, 1};
+
+	op->kind = DNN_CONV;
+	op->strides[0] = op->strides[1] = 1;
+	dnnl_status_t status = dnn_md_make(&op->src, 4, src, dnnl_acdb);
+	if (status == dnnl_success)
+		status = dnn_md_make(&op->dst, 4, dst, dnnl_acdb);
+	if (status == dnnl_success)
+		status = dnn_md_make(&op->weights, 4, weights, dnnl_format_tag_any);
+	if (status == dnnl_success)
+		status = dnn_md_make(plain, 4, weights, dnnl_abcd);
+	return status;
+}
+
+/* A residual stays a step of its own: inner products give a few thousand values. */
+static int choose_gemm(
+	struct builder *b, const struct kerf_node *n, struct fusion *f, struct dnn_md *plain)
+{
+	struct kerf_act act = n->residual >= 0 ? (struct kerf_act){0} : n->act;
+	struct kerf_err first = {0}, *err = b->err;
+	dnnl_status_t status = describe_gemm(b->g, n, &f->op, plain);
+
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "inner product");
+	b->err = &first;
+	int rc = choose(b, f, KERF_NONE, act);
+	b->err = err;
+	if (rc == -ENOTSUP) {
+		status = describe_gemm_as_conv(b->g, n, &f->op, plain);
+		rc = status == dnnl_success ? choose(b, f, KERF_NONE, act)
+					    : dnn_fail(b, status, "inner product");
+	} else if (rc < 0) {
+		kerf_err_set(err, rc, "%s", first.text);
+	}
+	if (rc == 0 && n->residual >= 0) {
+		f->residual = n->residual;
+		f->act = n->act;
+	}
+	return rc;
+}
+
+int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
+{
+	struct fusion f = {0};
+	struct dnn_md plain;
+	struct operand x, y;
+	int rc = require_constant(b, n->inputs[1], "weights");
+
+	if (rc == 0 && input_or_none(n, 2) >= 0)
+		rc = require_constant(b, n->inputs[2], "bias values");
+	if (rc == 0)
+		rc = kerf_lower_input(b, n->inputs[0], &x);
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc == 0)
+		rc = choose_gemm(b, n, &f, &plain);
+	if (rc < 0)
+		return rc;
+	rc = emit_fused(b, "gemm", n, &f, &plain, x, y);
+	dnn_md_free(&f.op.weights); /* `any`; the other descriptors live on in the step */
+	dnnl_primitive_desc_destroy(f.pd);
+	return rc;
+}
+
+/* ---- maximum pooling and softmax ---- */
+
+static int emit_unary(
+	struct builder *b, const char *what, const struct kerf_node *n, const struct dnn_op *op)
+{
+	char first[64];
+	struct operand x, y;
+	dnnl_primitive_desc_t pd;
+	int rc = kerf_lower_input(b, n->inputs[0], &x);
+
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc < 0)
+		return rc;
+	dnnl_status_t status =
+		dnn_op_choose(op, b->e->dnn, acceptance(), &pd, first, sizeof(first));
+	if (status != dnnl_success)
+		return kerf_lower_fail(b, -ENOTSUP, "oneDNN has only %s for it (%s)",
+			first[0] ? first : "nothing", dnn_status_name(status));
+	struct step *s = make_step(b, what, pd);
+	dnnl_primitive_desc_destroy(pd);
+	if (!s)
+		return -ENOMEM;
+	add_arg(s, DNNL_ARG_SRC, &op->src, x);
+	add_arg(s, DNNL_ARG_DST, &op->dst, y);
+	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n)
+{
+	struct dnn_op op = {.kind = DNN_MAX_POOL};
+	dnnl_status_t status = nhwc_md(&b->g->tensors[n->inputs[0]], &op.src);
+
+	if (n->dilations[0] > 1 || n->dilations[1] > 1)
+		return kerf_lower_pool(b, n); /* oneDNN has its reference code only */
+	if (status == dnnl_success)
+		status = nhwc_md(&b->g->tensors[n->output], &op.dst);
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "pooling");
+	for (int i = 0; i < 2; i++) {
+		op.kernel[i] = n->kernel[i];
+		op.strides[i] = n->strides[i];
+		op.dilates[i] = n->dilations[i] - 1;
+		op.pad_begin[i] = n->pads[i];
+		op.pad_end[i] = n->pads[i + 2];
+	}
+	return emit_unary(b, "maxpool", n, &op);
+}
+
+/* outer x axis x inner as memory has them */
+static struct softmax softmax_shape(const struct kerf_tensor *t, int axis)
+{
+	struct softmax m = {.outer = 1, .axis = t->dims[axis], .inner = 1};
+	int order[KERF_MAX_DIMS];
+	bool behind = false;
+
+	for (int i = 0; i < kerf_memory_order(t, order); i++) {
+		if (order[i] == axis)
+			behind = true;
+		else
+			*(behind ? &m.inner : &m.outer) *= t->dims[order[i]];
+	}
+	return m;
+}
+
+static int lower_strided_softmax(struct builder *b, const struct kerf_node *n, struct softmax m)
+{
+	struct operand x, y;
+	int rc = kerf_lower_input(b, n->inputs[0], &x);
+
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc < 0)
+		return rc;
+	struct step *s = kerf_lower_step(b, "softmax", kerf_step_softmax);
+	if (!s)
+		return -ENOMEM;
+	s->softmax = m;
+	kerf_lower_operand(s, y);
+	kerf_lower_operand(s, x);
+	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_softmax(struct builder *b, const struct kerf_node *n)
+{
+	struct softmax m = softmax_shape(&b->g->tensors[n->output], n->axis);
+	struct dnn_op op = {.kind = DNN_SOFTMAX, .axis = 1};
+	const dnnl_dims_t dims = {m.outer, m.axis};
+
+	if (m.inner != 1)
+		return lower_strided_softmax(b, n, m);
+	dnnl_status_t status = dnn_md_make(&op.src, 2, dims, dnnl_ab);
+	if (status == dnnl_success)
+		status = dnn_md_make(&op.dst, 2, dims, dnnl_ab);
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "softmax");
+	return emit_unary(b, "softmax", n, &op);
+}

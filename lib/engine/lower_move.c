@@ -1,0 +1,182 @@
+/* Lowering of operators that only move values: concat, reshape, transpose, pad. */
+#include "engine/internal.h"
+
+/* A copy step over a nest that is already set up. */
+static int emit_copy(struct builder *b, const char *name, step_run run, struct operand y,
+	struct operand x, struct nest nest)
+{
+	struct step *s = kerf_lower_step(b, name, run);
+
+	if (!s)
+		return -ENOMEM;
+	kerf_nest_collapse(&nest);
+	s->nest = nest;
+	kerf_lower_operand(s, y);
+	kerf_lower_operand(s, x);
+	return 0;
+}
+
+static int input_and_output(
+	struct builder *b, const struct kerf_node *n, struct operand *x, struct operand *y)
+{
+	int rc = kerf_lower_input(b, n->inputs[0], x);
+
+	return rc < 0 ? rc : kerf_lower_output(b, y);
+}
+
+/* In memory order a tensor is rows of everything from the axis inwards. */
+int kerf_lower_concat(struct builder *b, const struct kerf_node *n)
+{
+	struct operand x[KERF_MAX_INPUTS], y;
+	struct concat c = {.outer = 1, .n_inputs = n->n_inputs};
+	const struct kerf_tensor *out = &b->g->tensors[n->output];
+	int order[KERF_MAX_DIMS];
+	int rc = 0;
+
+	for (int i = 0; i < n->n_inputs && rc == 0; i++)
+		rc = kerf_lower_input(b, n->inputs[i], &x[i]);
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc < 0)
+		return rc;
+	kerf_memory_order(out, order);
+	for (int i = 0; order[i] != n->axis; i++)
+		c.outer *= out->dims[order[i]];
+	c.out_row = kerf_tensor_elements(out) / c.outer;
+	for (int i = 0; i < n->n_inputs; i++)
+		c.row[i] = kerf_tensor_elements(&b->g->tensors[n->inputs[i]]) / c.outer;
+	struct step *s = kerf_lower_step(b, "concat", kerf_step_concat);
+	if (!s)
+		return -ENOMEM;
+	s->concat = c;
+	kerf_lower_operand(s, y);
+	for (int i = 0; i < n->n_inputs; i++)
+		kerf_lower_operand(s, x[i]);
+	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+/* Between memory order and ONNX order: `to_onnx` says which side is which. */
+static struct nest reorder_nest(const struct kerf_tensor *t, bool to_onnx)
+{
+	struct nest nest = {.n_dims = t->n_dims};
+	int64_t memory[KERF_MAX_DIMS], onnx[KERF_MAX_DIMS];
+	int order[KERF_MAX_DIMS];
+
+	kerf_memory_strides(t, memory);
+	kerf_onnx_strides(t, onnx);
+	kerf_memory_order(t, order);
+	for (int i = 0; i < t->n_dims; i++) {
+		int d = to_onnx ? i : order[i]; /* write densely */
+		nest.extent[i] = t->dims[d];
+		nest.stride[0][i] = to_onnx ? onnx[d] : memory[d];
+		nest.stride[1][i] = to_onnx ? memory[d] : onnx[d];
+	}
+	return nest;
+}
+
+static bool is_in_onnx_order(const struct kerf_tensor *t)
+{
+	struct kerf_tensor flat = {.n_dims = 1, .dims = {kerf_tensor_elements(t)}};
+
+	return kerf_same_element_order(t, &flat);
+}
+
+/*
+ * ONNX reshapes a row-major list. In NHWC that list is out of order, so the values move: into ONNX
+ * order, out of it, or both with the list between.
+ */
+static int reshape_by_copy(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
+				 *ty = &b->g->tensors[n->output];
+	struct operand x, y, list;
+	bool from_nhwc = !is_in_onnx_order(tx), to_nhwc = !is_in_onnx_order(ty);
+	int rc = input_and_output(b, n, &x, &y);
+
+	if (rc < 0)
+		return rc;
+	list = from_nhwc ? y : x;
+	if (from_nhwc && to_nhwc) {
+		int place = kerf_lower_new_place(b, kerf_tensor_bytes(tx));
+		if (place < 0)
+			return place;
+		list = (struct operand){IN_ARENA, place};
+	}
+	if (from_nhwc)
+		rc = emit_copy(b, "reshape", kerf_step_copy, list, x, reorder_nest(tx, true));
+	if (rc == 0 && to_nhwc)
+		rc = emit_copy(b, "reshape", kerf_step_copy, y, list, reorder_nest(ty, false));
+	return rc;
+}
+
+/* No step at all when the order agrees and nothing reads the input later. */
+int kerf_lower_reshape(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
+				 *ty = &b->g->tensors[n->output];
+	struct operand x, y;
+	int rc = kerf_lower_input(b, n->inputs[0], &x);
+
+	if (rc < 0)
+		return rc;
+	if (!kerf_same_element_order(tx, ty))
+		rc = reshape_by_copy(b, n);
+	else if (!kerf_lower_output_onto(b, n->inputs[0], &y)) {
+		rc = kerf_lower_output(b, &y);
+		if (rc == 0)
+			rc = kerf_lower_copy(b, y, x, kerf_tensor_elements(ty));
+	}
+	if (rc < 0 || (n->act.kind == KERF_ACT_NONE && n->residual < 0))
+		return rc;
+	y = (struct operand){IN_ARENA, b->e->tensor_place[n->output]};
+	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_transpose(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
+				 *ty = &b->g->tensors[n->output];
+	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
+	int order[KERF_MAX_DIMS];
+	struct nest nest = {.n_dims = ty->n_dims};
+	struct operand x, y;
+	int rc = input_and_output(b, n, &x, &y);
+
+	if (rc < 0)
+		return rc;
+	kerf_memory_strides(tx, from);
+	kerf_memory_strides(ty, to);
+	kerf_memory_order(ty, order);
+	for (int i = 0; i < ty->n_dims; i++) {
+		nest.extent[i] = ty->dims[order[i]];
+		nest.stride[0][i] = to[order[i]];
+		nest.stride[1][i] = from[n->perm[order[i]]];
+	}
+	rc = emit_copy(b, "transpose", kerf_step_copy, y, x, nest);
+	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_pad(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
+				 *ty = &b->g->tensors[n->output];
+	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
+	int order[KERF_MAX_DIMS];
+	struct nest nest = {.n_dims = tx->n_dims};
+	struct operand x, y;
+	int rc = input_and_output(b, n, &x, &y);
+
+	if (rc < 0)
+		return rc;
+	kerf_memory_strides(tx, from);
+	kerf_memory_strides(ty, to);
+	kerf_memory_order(tx, order);
+	for (int i = 0; i < tx->n_dims; i++) {
+		nest.extent[i] = tx->dims[order[i]];
+		nest.stride[0][i] = to[order[i]];
+		nest.stride[1][i] = from[order[i]];
+	}
+	nest.start[0] = n->pads[0] * to[2] + n->pads[1] * to[3];
+	rc = emit_copy(b, "pad", kerf_step_pad, y, x, nest);
+	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+}

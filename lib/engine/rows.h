@@ -1,0 +1,41 @@
+/*
+ * rows: the elementwise kernels that oneDNN does badly or not at all, over rows of f32.
+ *
+ * One source (rows.inc) is compiled for each instruction set through a small set of vector words.
+ * The order of operations is the same everywhere and every multiply-add is an explicit fused one,
+ * so all variants give the same bits: the scalar one is the twin that tests compare with.
+ *
+ * x and y may be the same row; otherwise rows do not overlap. No alignment is asked for.
+ */
+#pragma once
+
+#include "graph/graph.h"
+
+/* A pooling window: `rows` x `columns` places in steps of so many floats. */
+struct kerf_window {
+	size_t rows, columns, row_step, column_step;
+	float scale; /* average: 1 / number of places that count */
+};
+
+struct kerf_rows {
+	const char *isa;
+	bool (*is_supported)(void);
+	void (*act)(const struct kerf_act *act, const float *x, float *y, size_t n);
+	void (*add)(const float *a, const float *b, float *y, size_t n);
+	void (*mul)(const float *a, const float *b, float *y, size_t n);
+	void (*add_one)(const float *a, float b, float *y, size_t n); /* the same b for all */
+	void (*mul_one)(const float *a, float b, float *y, size_t n);
+	void (*scale_shift)(
+		const float *x, const float *scale, const float *shift, float *y, size_t n);
+	/* y[c] = scale * sum over the window of x[c]; row sums first, then their sum. */
+	void (*average)(const struct kerf_window *w, const float *x, float *y, size_t n);
+	/* y[c] = the largest x[c] in the window */
+	void (*maximum)(const struct kerf_window *w, const float *x, float *y, size_t n);
+};
+
+extern const struct kerf_rows kerf_rows_avx512, kerf_rows_avx2, kerf_rows_scalar;
+
+/* The i-th variant that this CPU runs, best first; NULL past the end. */
+const struct kerf_rows *kerf_rows_variant(unsigned i);
+/* The best, chosen once. */
+const struct kerf_rows *kerf_rows(void);

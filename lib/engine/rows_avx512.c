@@ -1,0 +1,43 @@
+/* rows.inc in 16 lanes. */
+#include "engine/rows.h"
+
+#include <immintrin.h>
+
+#define VFN __attribute__((target("avx512f")))
+#define VW 16
+typedef __m512 V;
+
+#define v_load(p) _mm512_loadu_ps(p)
+#define v_store(p, v) _mm512_storeu_ps(p, v)
+#define v_load_part(p, n) _mm512_maskz_loadu_ps(lanes(n), p)
+#define v_store_part(p, v, n) _mm512_mask_storeu_ps(p, lanes(n), v)
+#define v_set1(a) _mm512_set1_ps(a)
+#define v_add(a, b) _mm512_add_ps(a, b)
+#define v_sub(a, b) _mm512_sub_ps(a, b)
+#define v_mul(a, b) _mm512_mul_ps(a, b)
+#define v_div(a, b) _mm512_div_ps(a, b)
+#define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define v_min(a, b) _mm512_min_ps(a, b)
+#define v_max(a, b) _mm512_max_ps(a, b)
+
+static inline __mmask16 lanes(size_t n)
+{
+	return (__mmask16)((1u << n) - 1);
+}
+
+/* 2^n from the low bits of n + 1.5*2^23 */
+static inline VFN V v_exp2i(V z)
+{
+	__m512i bits = _mm512_add_epi32(_mm512_castps_si512(z), _mm512_set1_epi32(127));
+
+	return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
+}
+
+static bool is_supported(void)
+{
+	return __builtin_cpu_supports("avx512f");
+}
+
+#include "engine/rows.inc"
+
+const struct kerf_rows kerf_rows_avx512 = ROWS_TABLE("avx512", is_supported);

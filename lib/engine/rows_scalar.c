@@ -1,0 +1,50 @@
+/* rows.inc one value at a time: the twin that says what the SIMD variants have to give. */
+#include "engine/rows.h"
+
+#include <math.h>
+#include <string.h>
+
+#define VFN
+#define VW 1
+typedef float V;
+
+#define v_load(p) (*(p))
+#define v_store(p, v) (*(p) = (v))
+#define v_load_part(p, n) ((void)(n), *(p))
+#define v_store_part(p, v, n) ((void)(n), *(p) = (v))
+#define v_set1(a) (a)
+#define v_add(a, b) ((a) + (b))
+#define v_sub(a, b) ((a) - (b))
+#define v_mul(a, b) ((a) * (b))
+#define v_div(a, b) ((a) / (b))
+#define v_fma(a, b, c) fmaf(a, b, c)
+
+static inline V v_min(V a, V b)
+{
+	return a < b ? a : b;
+}
+
+static inline V v_max(V a, V b)
+{
+	return a > b ? a : b;
+}
+
+/* 2^n from the low bits of n + 1.5*2^23 */
+static inline V v_exp2i(V z)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &z, sizeof(bits));
+	bits = (bits + 127) << 23;
+	memcpy(&z, &bits, sizeof(z));
+	return z;
+}
+
+static bool is_supported(void)
+{
+	return true;
+}
+
+#include "engine/rows.inc"
+
+const struct kerf_rows kerf_rows_scalar = ROWS_TABLE("scalar", is_supported);

@@ -1,0 +1,305 @@
+/*
+ * The steps that are our own. Work is split over the team along the outermost dimension, and only
+ * when there is enough of it: a barrier costs 1 to 2 us. Splitting never changes what is added to
+ * what, so any number of threads gives the same bits.
+ */
+#include "engine/internal.h"
+
+#include <math.h>
+
+/* Below this many output elements one thread is faster than a team. */
+#define TEAM_ELEMENTS 16384
+
+typedef void (*part_fn)(const struct step *s, float *const *data, int64_t from, int64_t to);
+
+/* Calls part() for [0, n) split into one range per thread. */
+static void split(const struct step *s, float *const *data, unsigned team, int64_t n, part_fn part)
+{
+	if (team < 2 || n < 2 || s->elements < TEAM_ELEMENTS) {
+		part(s, data, 0, n);
+		return;
+	}
+	int64_t parts = KERF_MIN(n, (int64_t)team);
+#pragma omp parallel for num_threads(team) schedule(static, 1)
+	for (int64_t i = 0; i < parts; i++)
+		part(s, data, n * i / parts, n * (i + 1) / parts);
+}
+
+/* ---- elementwise ---- */
+
+#define LINE 16 /* floats of a cache line: no two threads write to one */
+
+static void act_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	int64_t at = from * LINE, end = KERF_MIN(to * LINE, s->elements);
+
+	kerf_rows()->act(&s->act, data[1] + at, data[0] + at, (size_t)(end - at));
+}
+
+void kerf_step_act(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, (s->elements + LINE - 1) / LINE, act_part);
+}
+
+/* Position in all but the innermost dimension of a nest, and where that is in each operand. */
+struct cursor {
+	int64_t index[KERF_MAX_DIMS];
+	int64_t at[3];
+};
+
+static void cursor_start(const struct nest *nest, int64_t outer, struct cursor *c)
+{
+	*c = (struct cursor){.index[0] = nest->n_dims > 1 ? outer : 0};
+	for (int k = 0; k < 3; k++)
+		c->at[k] = nest->start[k] + c->index[0] * nest->stride[k][0];
+}
+
+/* On to the next row; false behind the last one. */
+static bool cursor_next(const struct nest *nest, struct cursor *c)
+{
+	for (int d = nest->n_dims - 2; d >= 0; d--) {
+		for (int k = 0; k < 3; k++)
+			c->at[k] += nest->stride[k][d];
+		if (++c->index[d] < nest->extent[d])
+			return true;
+		for (int k = 0; k < 3; k++)
+			c->at[k] -= nest->stride[k][d] * nest->extent[d];
+		c->index[d] = 0;
+	}
+	return false;
+}
+
+typedef void (*row_fn)(
+	const struct step *s, float *const *data, const int64_t at[3], int64_t from, int64_t n);
+
+/* Runs row() over turns [from, to) of the outermost dimension. */
+static void walk(const struct step *s, float *const *data, int64_t from, int64_t to, row_fn row)
+{
+	const struct nest *nest = &s->nest;
+	struct cursor c;
+
+	if (nest->n_dims == 1) {
+		cursor_start(nest, 0, &c);
+		row(s, data, c.at, from, to - from);
+		return;
+	}
+	cursor_start(nest, from, &c);
+	while (c.index[0] < to) {
+		row(s, data, c.at, 0, nest->extent[nest->n_dims - 1]);
+		if (!cursor_next(nest, &c))
+			break;
+	}
+}
+
+/*
+ * A row of a binary operation. The operands walk densely or stand still in nearly every network;
+ * anything else (a broadcast that crosses NHWC in an odd way) goes one value at a time.
+ */
+static void binary_row(
+	const struct step *s, float *const *data, const int64_t at[3], int64_t from, int64_t n)
+{
+	const struct kerf_rows *rows = kerf_rows();
+	const struct nest *nest = &s->nest;
+	int d = nest->n_dims - 1;
+	int64_t sa = nest->stride[1][d], sb = nest->stride[2][d];
+	float *y = data[0] + at[0] + from;
+	const float *a = data[1] + at[1] + from * sa, *b = data[2] + at[2] + from * sb;
+	bool adds = s->run == kerf_step_add;
+
+	if (sa == 1 && sb == 1) {
+		(adds ? rows->add : rows->mul)(a, b, y, (size_t)n);
+		return;
+	}
+	if (sa == 1 && sb == 0) {
+		(adds ? rows->add_one : rows->mul_one)(a, *b, y, (size_t)n);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++)
+		y[i] = adds ? a[i * sa] + b[i * sb] : a[i * sa] * b[i * sb];
+}
+
+static void binary_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	walk(s, data, from, to, binary_row);
+}
+
+void kerf_step_add(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, s->nest.extent[0], binary_part);
+}
+
+void kerf_step_mul(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, s->nest.extent[0], binary_part);
+}
+
+static void scale_shift_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct kerf_rows *rows = kerf_rows();
+	const struct channels *ch = &s->channels;
+	const float *x = data[1] + from * ch->c * ch->inner, *scale = data[2], *shift = data[3];
+	float *y = data[0] + from * ch->c * ch->inner;
+
+	for (int64_t o = from; o < to; o++) {
+		if (ch->inner == 1) {
+			rows->scale_shift(x, scale, shift, y, (size_t)ch->c);
+			x += ch->c;
+			y += ch->c;
+			continue;
+		}
+		for (int64_t c = 0; c < ch->c; c++)
+			for (int64_t i = 0; i < ch->inner; i++)
+				*y++ = fmaf(*x++, scale[c], shift[c]);
+	}
+}
+
+void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, s->channels.outer, scale_shift_part);
+}
+
+/* ---- pooling ---- */
+
+/* The places of one output position along one side: the first inside the input, and how many. */
+struct side {
+	int64_t first, n_inside, n_counted;
+};
+
+static struct side clip_side(const struct pool *a, int axis, int64_t out)
+{
+	int64_t size = axis ? a->w : a->h;
+	int64_t begin = out * a->strides[axis] - a->pads[axis];
+	int64_t padded_end = size + a->pads[axis + 2];
+	struct side r = {.first = begin};
+
+	for (int k = 0; k < a->kernel[axis]; k++) {
+		int64_t at = begin + (int64_t)k * a->dilations[axis];
+		bool inside = at >= 0 && at < size;
+		if (inside && r.n_inside++ == 0)
+			r.first = at;
+		r.n_counted += a->count_include_pad ? at < padded_end : inside;
+	}
+	return r;
+}
+
+/* One part is a block of channels at one output position. */
+#define CHANNEL_BLOCK 64
+
+static void pool_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct pool *a = &s->pool;
+	const struct kerf_rows *rows = kerf_rows();
+	int64_t blocks = (a->c + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
+	void (*pool)(const struct kerf_window *, const float *, float *, size_t) =
+		a->max ? rows->maximum : rows->average;
+
+	for (int64_t i = from; i < to; i++) {
+		int64_t c = i % blocks * CHANNEL_BLOCK, position = i / blocks;
+		int64_t ox = position % a->out_w, oy = position / a->out_w % a->out_h;
+		int64_t image = position / (a->out_w * a->out_h);
+		struct side y = clip_side(a, 0, oy), x = clip_side(a, 1, ox);
+		struct kerf_window w = {
+			.rows = (size_t)y.n_inside,
+			.columns = (size_t)x.n_inside,
+			.row_step = (size_t)(a->dilations[0] * a->w * a->c),
+			.column_step = (size_t)(a->dilations[1] * a->c),
+			.scale = 1.0f / (float)(y.n_counted * x.n_counted),
+		};
+		int64_t at = ((image * a->h + y.first) * a->w + x.first) * a->c + c;
+		pool(&w, data[1] + at, data[0] + position * a->c + c,
+			(size_t)KERF_MIN(a->c - c, CHANNEL_BLOCK));
+	}
+}
+
+void kerf_step_pool(const struct step *s, float *const *data, unsigned team)
+{
+	const struct pool *a = &s->pool;
+	int64_t blocks = (a->c + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
+
+	split(s, data, team, a->n * a->out_h * a->out_w * blocks, pool_part);
+}
+
+/* ---- softmax along any axis that is not the innermost (oneDNN takes that one) ---- */
+
+static void softmax_column(const float *x, float *y, int64_t n, int64_t step)
+{
+	float top = x[0], sum = 0.0f;
+
+	for (int64_t i = 1; i < n; i++)
+		top = KERF_MAX(top, x[i * step]);
+	for (int64_t i = 0; i < n; i++) {
+		y[i * step] = expf(x[i * step] - top);
+		sum += y[i * step];
+	}
+	for (int64_t i = 0; i < n; i++)
+		y[i * step] /= sum;
+}
+
+static void softmax_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct softmax *m = &s->softmax;
+
+	for (int64_t i = from; i < to; i++) {
+		int64_t at = i / m->inner * m->axis * m->inner + i % m->inner;
+		softmax_column(data[1] + at, data[0] + at, m->axis, m->inner);
+	}
+}
+
+void kerf_step_softmax(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, s->softmax.outer * s->softmax.inner, softmax_part);
+}
+
+/* ---- moving values ---- */
+
+static void copy_row(
+	const struct step *s, float *const *data, const int64_t at[3], int64_t from, int64_t n)
+{
+	const struct nest *nest = &s->nest;
+	int d = nest->n_dims - 1;
+	int64_t sy = nest->stride[0][d], sx = nest->stride[1][d];
+	float *y = data[0] + at[0] + from * sy;
+	const float *x = data[1] + at[1] + from * sx;
+
+	if (sy == 1 && sx == 1) {
+		memcpy(y, x, (size_t)n * sizeof(*y));
+		return;
+	}
+	for (int64_t i = 0; i < n; i++)
+		y[i * sy] = x[i * sx];
+}
+
+static void copy_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	walk(s, data, from, to, copy_row);
+}
+
+void kerf_step_copy(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, s->nest.extent[0], copy_part);
+}
+
+/* The input into the middle of zeros. */
+void kerf_step_pad(const struct step *s, float *const *data, unsigned team)
+{
+	memset(data[0], 0, (size_t)s->elements * sizeof(float));
+	split(s, data, team, s->nest.extent[0], copy_part);
+}
+
+static void concat_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct concat *c = &s->concat;
+
+	for (int64_t o = from; o < to; o++) {
+		float *y = data[0] + o * c->out_row;
+		for (int i = 0; i < c->n_inputs; i++) {
+			memcpy(y, data[1 + i] + o * c->row[i], (size_t)c->row[i] * sizeof(*y));
+			y += c->row[i];
+		}
+	}
+}
+
+void kerf_step_concat(const struct step *s, float *const *data, unsigned team)
+{
+	split(s, data, team, s->concat.outer, concat_part);
+}

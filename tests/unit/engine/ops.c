@@ -1,0 +1,461 @@
+/* Every operator of the engine against a plain double reference, at odd shapes. */
+#include "reference.h"
+#include "unit.h"
+
+/*
+ * Runs the graph through the engine and the reference; the relative error of its output. Also
+ * fails when the arena holds less than input and output need.
+ */
+static double engine_error(struct ref_net *net, unsigned threads)
+{
+	const struct kerf_graph *g = net->g;
+	const struct kerf_tensor *in = &g->tensors[g->input];
+	struct kerf_err err = {0};
+	struct kerf_engine *e =
+		kerf_engine_compile(g, &(struct kerf_engine_options){.threads = threads}, &err);
+	double error = INFINITY;
+
+	if (!e) {
+		printf("%s\n", err.text);
+		return error;
+	}
+	struct kerf_context *c = kerf_context_create(e, &err);
+	float *x = ref_random_values(kerf_tensor_elements(in), -2, 2, &net->seed);
+	double **want = ref_run(g, x);
+	/* Twice, from garbage: a result must not depend on what lay in the arena. */
+	for (int round = 0; round < 2; round++) {
+		ref_to_engine(in, x, kerf_context_tensor(c, g->input));
+		if (kerf_engine_run(c, 0, (unsigned)g->n_nodes) == 0)
+			error = ref_error(&g->tensors[g->output], kerf_context_tensor(c, g->output),
+				want[g->output]);
+	}
+	ref_free(g, want);
+	free(x);
+	kerf_context_free(c);
+	kerf_engine_free(e);
+	return error;
+}
+
+/* Consumes the net. */
+static void check(struct ref_net *net, const char *what)
+{
+	for (unsigned threads = 1; threads <= 2; threads++) {
+		double error = engine_error(net, threads);
+		if (!(error < 3e-6))
+			printf("%s, %u threads: error %g\n", what, threads, error);
+		CU_ASSERT(error < 3e-6);
+	}
+	kerf_graph_free(net->g);
+}
+
+/* ---- convolution ---- */
+
+struct conv_case {
+	const char *what;
+	int64_t n, c, h, w, out;
+	struct kerf_node like;
+	bool needs_avx512; /* oneDNN 2.6 has only its gemm for AVX2: refused there */
+};
+
+#define WINDOW(kh, kw, s, d) .kernel = {kh, kw}, .strides = {s, s}, .dilations = {d, d}
+
+static const struct conv_case convs[] = {
+	{"3x3", 2, 3, 9, 11, 5, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}}},
+	{"3x3 stride 2, pads at the end only", 2, 3, 15, 16, 17,
+		{WINDOW(3, 3, 2, 1), .pads = {0, 0, 1, 1}}},
+	{"one channel in", 2, 1, 9, 7, 24, {WINDOW(3, 3, 1, 1)}},
+	{"one channel out", 1, 24, 9, 7, 1, {WINDOW(1, 1, 1, 1)}},
+	{"1x1", 2, 17, 5, 3, 24, {WINDOW(1, 1, 1, 1)}},
+	{"1x1 stride 2", 1, 24, 14, 14, 40, {WINDOW(1, 1, 2, 1)}},
+	{"1x1 of one pixel", 2, 96, 1, 1, 5, {WINDOW(1, 1, 1, 1)}},
+	{"1x1 with pads", 1, 5, 6, 6, 7, {WINDOW(1, 1, 1, 1), .pads = {1, 1, 1, 1}}, true},
+	{"1x7", 1, 17, 9, 9, 24, {WINDOW(1, 7, 1, 1), .pads = {0, 3, 0, 3}}},
+	{"7x7 stride 2", 1, 3, 23, 21, 24, {WINDOW(7, 7, 2, 1), .pads = {3, 3, 3, 3}}},
+	{"2x2 stride 2", 2, 5, 8, 8, 7, {WINDOW(2, 2, 2, 1)}},
+	{"all four pads differ", 1, 5, 9, 8, 17, {WINDOW(5, 5, 1, 1), .pads = {0, 1, 2, 3}}},
+	{"strides differ", 1, 5, 12, 13, 17,
+		{.kernel = {3, 3}, .strides = {2, 1}, .pads = {1, 1, 1, 1}}},
+	{"dilation 2", 2, 5, 15, 13, 17, {WINDOW(3, 3, 1, 2), .pads = {2, 2, 2, 2}}},
+	{"dilations differ", 1, 24, 15, 13, 17,
+		{.kernel = {3, 3}, .dilations = {2, 3}, .pads = {2, 3, 2, 3}}},
+	{"2 groups", 2, 6, 9, 8, 10, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2}},
+	{"3 groups of 8", 2, 24, 9, 8, 24, {WINDOW(3, 3, 2, 1), .pads = {1, 1, 1, 1}, .groups = 3}},
+	{"2 groups 1x1 of 17", 1, 34, 5, 5, 34, {WINDOW(1, 1, 1, 1), .groups = 2}},
+	{"dw3x3 of 3", 2, 3, 9, 8, 3, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 3}},
+	{"dw3x3 of 17", 2, 17, 9, 8, 17, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 17}},
+	{"dw3x3 of 24 stride 2", 2, 24, 9, 8, 24,
+		{WINDOW(3, 3, 2, 1), .pads = {0, 0, 1, 1}, .groups = 24}},
+	{"dw5x5 of 5", 2, 5, 9, 8, 5, {WINDOW(5, 5, 1, 1), .pads = {2, 2, 2, 2}, .groups = 5}},
+	{"dw5x5 of 40 stride 2", 1, 40, 15, 15, 40,
+		{WINDOW(5, 5, 2, 1), .pads = {1, 1, 2, 2}, .groups = 40}},
+	{"dw3x3 dilation 2", 2, 17, 9, 8, 17,
+		{WINDOW(3, 3, 1, 2), .pads = {2, 2, 2, 2}, .groups = 17}},
+	{"dw with two outputs a channel", 1, 24, 9, 8, 48,
+		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 24}, true},
+};
+
+static bool has_avx512(void)
+{
+	char text[128];
+
+	return strstr(kerf_engine_fingerprint_text(text, sizeof(text)), "avx512") != NULL;
+}
+
+/* Slow code is refused by the names of node and implementation. */
+static void check_refused(struct ref_net *net)
+{
+	struct kerf_err err = {0};
+
+	CU_ASSERT_PTR_NULL(kerf_engine_compile(net->g, NULL, &err));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, net->g->nodes[0].name));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "gemm"));
+	kerf_graph_free(net->g);
+}
+
+static void test_conv(void)
+{
+	for (size_t i = 0; i < KERF_ARRAY_LEN(convs); i++) {
+		const struct conv_case *k = &convs[i];
+		struct ref_net net = ref_net_nchw(k->n, k->c, k->h, k->w);
+		ref_add_conv(&net, k->like, net.g->input, k->out);
+		if (k->needs_avx512 && !has_avx512())
+			check_refused(&net);
+		else
+			check(&net, k->what);
+	}
+}
+
+static const struct kerf_act acts[] = {
+	{.kind = KERF_ACT_RELU},
+	{.kind = KERF_ACT_CLIP, .lo = -0.25f, .hi = 0.75f},
+	{.kind = KERF_ACT_SIGMOID},
+	{.kind = KERF_ACT_SILU},
+	{.kind = KERF_ACT_HARD_SIGMOID, .lo = 0.2f, .hi = 0.5f},
+	{.kind = KERF_ACT_HARD_SWISH},
+	{.kind = KERF_ACT_TANH},
+	{.kind = KERF_ACT_LEAKY_RELU, .lo = 0.1f},
+};
+
+/* Fused into 3x3, 1x1, depthwise, grouped; with and without a residual sum before it. */
+static void test_conv_with_fused_tail(void)
+{
+	static const struct kerf_node likes[] = {
+		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}},
+		{WINDOW(1, 1, 1, 1)},
+		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 24},
+		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2},
+	};
+
+	for (size_t a = 0; a < KERF_ARRAY_LEN(acts); a++)
+		for (size_t i = 0; i < KERF_ARRAY_LEN(likes); i++)
+			for (int residual = 0; residual < 2; residual++) {
+				char what[64];
+				struct ref_net net = ref_net_nchw(2, 24, 7, 5);
+				struct kerf_node like = likes[i];
+				int x = ref_add_conv(&net, likes[1], net.g->input, 24);
+				int y = ref_add_conv(&net, likes[1], x, 24);
+				like.act = acts[a];
+				like.residual = residual ? x : 0;
+				ref_add_conv(&net, like, y, 24);
+				snprintf(what, sizeof(what), "act %zu conv %zu residual %d", a, i,
+					residual);
+				check(&net, what);
+			}
+}
+
+/* A residual that is read again later, that is the convolution's own input, or the graph's. */
+static void test_residual_that_must_survive(void)
+{
+	const struct kerf_node plain = {WINDOW(1, 1, 1, 1)};
+
+	for (int which = 0; which < 3; which++) {
+		struct ref_net net = ref_net_nchw(1, 24, 6, 5);
+		struct kerf_node like = plain;
+		int x = ref_add_conv(&net, plain, net.g->input, 24);
+		int y = ref_add_conv(&net, plain, x, 24);
+		like.residual = x;
+		int z = ref_add_conv(&net, like, which == 1 ? x : y, 24);
+		if (which == 0)
+			z = ref_add_binary(&net, KERF_OP_MUL, z, x);
+		if (which == 2)
+			z = ref_add_binary(&net, KERF_OP_ADD, z, net.g->input);
+		check(&net, "residual that must survive");
+	}
+}
+
+/* ---- the others ---- */
+
+static void test_gemm(void)
+{
+	static const int64_t shapes[][3] = {
+		{1, 1, 1}, {2, 17, 5}, {1, 1280, 100}, {3, 24, 17}, {2, 5, 1}, {1, 1, 3}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(shapes); i++)
+		for (int variant = 0; variant < 3; variant++) {
+			const int64_t *s = shapes[i];
+			struct ref_net net = ref_net_create(2, s);
+			struct kerf_node n = {.op = KERF_OP_GEMM, .n_inputs = 3};
+			n.inputs[1] = ref_constant(&net, 2, (int64_t[]){s[2], s[1]}, -1, 1);
+			n.inputs[2] = variant ? ref_constant(&net, 1, &s[2], -1, 1) : KERF_NONE;
+			n.act.kind = variant == 2 ? KERF_ACT_SILU : KERF_ACT_RELU;
+			int y = ref_add(&net, n, net.g->input);
+			if (variant == 2 &&
+				s[1] != s[2]) { /* a residual sum before the activation */
+				n.residual = y;
+				n.name = "second";
+				ref_add(&net, n, net.g->input);
+			}
+			check(&net, "gemm");
+		}
+}
+
+static void test_batchnorm(void)
+{
+	static const int64_t shapes[][5] = {{2, 17, 3, 5}, {2, 5, 7}, {3, 24}, {1, 3, 2, 2, 4}};
+	static const int ranks[] = {4, 3, 2, 5};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(shapes); i++) {
+		struct ref_net net = ref_net_create(ranks[i], shapes[i]);
+		struct kerf_node n = {.op = KERF_OP_BATCHNORM, .n_inputs = 5, .epsilon = 1e-3f};
+		for (int k = 1; k < 5; k++)
+			n.inputs[k] =
+				ref_constant(&net, 1, &shapes[i][1], k == 4 ? 0.5f : -1, 1.5f);
+		ref_add(&net, n, net.g->input);
+		check(&net, "batchnorm");
+	}
+}
+
+static void test_act(void)
+{
+	for (size_t a = 0; a < KERF_ARRAY_LEN(acts); a++) {
+		struct ref_net net = ref_net_nchw(2, 5, 3, 7);
+		ref_add_act(&net, net.g->input, acts[a]);
+		check(&net, "act");
+	}
+}
+
+/* b computed and constant, of every shape that broadcasts. */
+static void test_binary(void)
+{
+	static const struct {
+		int n_dims;
+		int64_t dims[4];
+	} b[] = {{4, {2, 17, 3, 5}}, {4, {2, 17, 1, 1}}, {4, {1, 17, 1, 1}}, {3, {17, 1, 1}},
+		{4, {2, 1, 3, 5}}, {4, {1, 1, 1, 5}}, {1, {5}}, {1, {1}}, {0, {0}}, {2, {3, 5}},
+		{4, {2, 17, 3, 1}}, {3, {17, 3, 5}}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(b); i++)
+		for (int mul = 0; mul < 2; mul++) {
+			struct ref_net net = ref_net_nchw(2, 17, 3, 5);
+			enum kerf_op op = mul ? KERF_OP_MUL : KERF_OP_ADD;
+			int constant = ref_constant(&net, b[i].n_dims, b[i].dims, -1, 1);
+			int x = ref_add_act(&net, net.g->input, acts[0]);
+			ref_add_binary(&net, op, x, constant);
+			check(&net, "binary with a constant");
+		}
+	for (int mul = 0; mul < 2; mul++) {
+		struct ref_net net = ref_net_nchw(2, 17, 3, 5);
+		enum kerf_op op = mul ? KERF_OP_MUL : KERF_OP_ADD;
+		int x = ref_add_act(&net, net.g->input, acts[2]);
+		int s = ref_add(&net, (struct kerf_node){.op = KERF_OP_GLOBAL_AVGPOOL}, x);
+		int y = ref_add_binary(&net, op, x, s);
+		y = ref_add_binary(&net, op, y, x); /* same shape */
+		ref_add_binary(&net, op, y, y);     /* with itself */
+		check(&net, "binary of computed tensors");
+	}
+}
+
+/* A fused activation and residual on an ADD: out = act((a + b) + residual). */
+static void test_binary_with_tail(void)
+{
+	struct ref_net net = ref_net_nchw(2, 5, 4, 3);
+	int x = ref_add_act(&net, net.g->input, acts[3]);
+	int y = ref_add_act(&net, x, acts[6]);
+
+	ref_add(&net,
+		(struct kerf_node){.op = KERF_OP_MUL,
+			.n_inputs = 2,
+			.inputs = {0, y},
+			.residual = x,
+			.act = acts[0]},
+		x);
+	check(&net, "mul with residual and relu");
+}
+
+static void test_pools(void)
+{
+	static const struct kerf_node likes[] = {
+		{WINDOW(2, 2, 2, 1)},
+		{WINDOW(3, 3, 2, 1), .pads = {1, 1, 1, 1}},
+		{WINDOW(3, 3, 2, 1), .pads = {0, 0, 1, 2}},
+		{.kernel = {2, 3}, .strides = {1, 2}, .pads = {0, 1, 1, 0}},
+	};
+	static const enum kerf_op ops[] = {
+		KERF_OP_MAXPOOL, KERF_OP_AVGPOOL, KERF_OP_GLOBAL_AVGPOOL};
+	static const int64_t channels[] = {1, 3, 17, 24, 70};
+
+	for (size_t op = 0; op < KERF_ARRAY_LEN(ops); op++)
+		for (size_t i = 0; i < KERF_ARRAY_LEN(likes); i++)
+			for (size_t c = 0; c < KERF_ARRAY_LEN(channels); c++)
+				for (int include = 0; include < (op == 1 ? 2 : 1); include++) {
+					struct kerf_node n = likes[i];
+					struct ref_net net = ref_net_nchw(2, channels[c], 9, 8);
+					n.op = ops[op];
+					n.count_include_pad = include;
+					ref_add(&net, n, net.g->input);
+					check(&net, kerf_op_name(n.op));
+				}
+}
+
+static void test_dilated_pools(void)
+{
+	for (int max = 0; max < 2; max++) {
+		struct ref_net net = ref_net_nchw(1, 5, 9, 9);
+		ref_add(&net,
+			(struct kerf_node){.op = max ? KERF_OP_MAXPOOL : KERF_OP_AVGPOOL,
+				WINDOW(3, 3, 1, 2),
+				.pads = {1, 1, 1, 1}},
+			net.g->input);
+		check(&net, "dilated pool");
+	}
+}
+
+static void test_concat(void)
+{
+	for (int axis = 0; axis < 4; axis++) {
+		struct ref_net net = ref_net_nchw(2, 5, 3, 4);
+		int64_t dims[4] = {2, 5, 3, 4};
+		int x = ref_add_act(&net, net.g->input, acts[0]);
+		dims[axis] = 3;
+		int constant = ref_constant(&net, 4, dims, -1, 1);
+		ref_add(&net,
+			(struct kerf_node){.op = KERF_OP_CONCAT,
+				.n_inputs = 4,
+				.inputs = {0, net.g->input, constant, x},
+				.axis = axis},
+			x);
+		check(&net, "concat of four dimensions");
+	}
+	for (int axis = 0; axis < 2; axis++) {
+		struct ref_net net = ref_net_create(2, (int64_t[]){3, 5});
+		int x = ref_add_act(&net, net.g->input, acts[0]);
+		ref_add(&net,
+			(struct kerf_node){.op = KERF_OP_CONCAT,
+				.n_inputs = 2,
+				.inputs = {0, net.g->input},
+				.axis = axis},
+			x);
+		check(&net, "concat of two dimensions");
+	}
+}
+
+/* Between every pair of shapes of 60 elements: each that is out of order in NHWC must move. */
+static void test_reshape(void)
+{
+	static const struct {
+		int n_dims;
+		int64_t dims[5];
+	} s[] = {{4, {1, 3, 4, 5}}, {4, {1, 60, 1, 1}}, {4, {1, 1, 6, 10}}, {4, {2, 5, 3, 2}},
+		{2, {1, 60}}, {2, {2, 30}}, {3, {2, 5, 6}}, {5, {1, 2, 3, 5, 2}}, {1, {60}},
+		{4, {2, 30, 1, 1}}, {4, {60, 1, 1, 1}}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(s); i++)
+		for (size_t k = 0; k < KERF_ARRAY_LEN(s); k++)
+			for (int kept = 0; kept < 2; kept++) {
+				struct ref_net net = ref_net_create(s[i].n_dims, s[i].dims);
+				int x = ref_add_act(&net, net.g->input, acts[6]);
+				int y = ref_add_reshape(&net, x, s[k].n_dims, s[k].dims);
+				y = ref_add_act(&net, y, acts[3]);
+				y = ref_add_reshape(&net, y, s[i].n_dims, s[i].dims);
+				if (kept) /* x is read again behind both */
+					ref_add_binary(&net, KERF_OP_ADD, y, x);
+				check(&net, "reshape");
+			}
+}
+
+static void test_softmax(void)
+{
+	for (int axis = 0; axis < 4; axis++) {
+		struct ref_net net = ref_net_nchw(2, 5, 3, 4);
+		ref_add(&net, (struct kerf_node){.op = KERF_OP_SOFTMAX, .axis = axis},
+			net.g->input);
+		check(&net, "softmax of four dimensions");
+	}
+	for (int axis = 0; axis < 2; axis++) {
+		struct ref_net net = ref_net_create(2, (int64_t[]){3, 1001});
+		ref_add(&net, (struct kerf_node){.op = KERF_OP_SOFTMAX, .axis = axis},
+			net.g->input);
+		check(&net, "softmax of two dimensions");
+	}
+}
+
+static void test_transpose(void)
+{
+	static const int perms[][4] = {
+		{0, 2, 3, 1}, {0, 3, 1, 2}, {1, 0, 2, 3}, {3, 2, 1, 0}, {0, 1, 2, 3}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(perms); i++) {
+		struct ref_net net = ref_net_nchw(2, 5, 3, 4);
+		struct kerf_node n = {.op = KERF_OP_TRANSPOSE};
+		memcpy(n.perm, perms[i], sizeof(perms[i]));
+		ref_add(&net, n, net.g->input);
+		check(&net, "transpose of four dimensions");
+	}
+	/* ShuffleNet's channel shuffle: five dimensions in between */
+	struct ref_net net = ref_net_nchw(1, 6, 3, 4);
+	int x = ref_add_reshape(&net, net.g->input, 5, (int64_t[]){1, 2, 3, 3, 4});
+	x = ref_add(&net, (struct kerf_node){.op = KERF_OP_TRANSPOSE, .perm = {0, 2, 1, 3, 4}}, x);
+	ref_add_reshape(&net, x, 4, (int64_t[]){1, 6, 3, 4});
+	check(&net, "channel shuffle");
+}
+
+static void test_pad(void)
+{
+	struct ref_net net = ref_net_nchw(2, 5, 3, 4);
+
+	ref_add(&net, (struct kerf_node){.op = KERF_OP_PAD, .pads = {1, 2, 3, 0}}, net.g->input);
+	check(&net, "pad");
+}
+
+/* A result that is there early stays where it is until the end. */
+static void test_output_before_the_last_node(void)
+{
+	static const struct kerf_node plain = {WINDOW(1, 1, 1, 1)};
+	struct ref_net net = ref_net_nchw(1, 17, 6, 5);
+	int result = ref_add_conv(&net, plain, net.g->input, 24);
+	int y = ref_add_conv(&net, plain, net.g->input, 24);
+
+	for (int i = 0; i < 4; i++)
+		y = ref_add_conv(&net, plain, y, 24);
+	net.g->output = result;
+	check(&net, "output before the last node");
+}
+
+/* Large enough that a team of two splits every step of our own. */
+static void test_large_own_steps(void)
+{
+	struct ref_net net = ref_net_nchw(1, 40, 33, 31);
+	int x = ref_add_act(&net, net.g->input, acts[3]);
+	int s = ref_add(&net, (struct kerf_node){.op = KERF_OP_GLOBAL_AVGPOOL}, x);
+	int y = ref_add_binary(&net, KERF_OP_MUL, x, s);
+
+	y = ref_add_binary(&net, KERF_OP_ADD, y, x);
+	y = ref_add(&net,
+		(struct kerf_node){
+			.op = KERF_OP_CONCAT, .n_inputs = 2, .inputs = {0, x}, .axis = 1},
+		y);
+	y = ref_add(&net, (struct kerf_node){.op = KERF_OP_PAD, .pads = {1, 0, 0, 1}}, y);
+	y = ref_add(&net,
+		(struct kerf_node){.op = KERF_OP_AVGPOOL, WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}},
+		y);
+	y = ref_add(&net, (struct kerf_node){.op = KERF_OP_TRANSPOSE, .perm = {0, 2, 3, 1}}, y);
+	ref_add(&net, (struct kerf_node){.op = KERF_OP_SOFTMAX, .axis = 2}, y);
+	check(&net, "large steps");
+}
+
+UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_conv_with_fused_tail),
+	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
+	UNIT(test_act), UNIT(test_binary), UNIT(test_binary_with_tail), UNIT(test_pools),
+	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_reshape), UNIT(test_softmax),
+	UNIT(test_transpose), UNIT(test_pad), UNIT(test_output_before_the_last_node),
+	UNIT(test_large_own_steps))

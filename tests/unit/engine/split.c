@@ -1,0 +1,376 @@
+/* Cuts, contexts, arenas and everything else about running a network in parts. */
+#include "cutting.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+
+#define CONV(k, p)                                                                                 \
+	{                                                                                          \
+		.kernel = {k, k}, .pads = { p, p, p, p }                                           \
+	}
+
+/*
+ * A bit of everything that makes cuts hard: residuals, squeeze-excite, concat of branches, aliased
+ * reshapes, batch norm, one tensor that is read far away.
+ */
+static struct ref_net build_net(void)
+{
+	static const struct kerf_act silu = {.kind = KERF_ACT_SILU};
+	static const struct kerf_act sigmoid = {.kind = KERF_ACT_SIGMOID};
+	static const struct kerf_act relu = {.kind = KERF_ACT_RELU};
+	struct ref_net net = ref_net_nchw(1, 3, 21, 19);
+	struct kerf_node dw = CONV(3, 1), plain = CONV(1, 0), wide = CONV(3, 1);
+
+	int stem = ref_add_conv(&net, wide, net.g->input, 24);
+	int x = ref_add_act(&net, stem, silu);
+	/* squeeze-excite around a depthwise convolution, with a residual over it all */
+	dw.groups = 24;
+	int y = ref_add_act(&net, ref_add_conv(&net, dw, x, 24), silu);
+	int s = ref_add(&net, (struct kerf_node){.op = KERF_OP_GLOBAL_AVGPOOL}, y);
+	s = ref_add_act(&net, ref_add_conv(&net, plain, s, 5), relu);
+	s = ref_add_act(&net, ref_add_conv(&net, plain, s, 24), sigmoid);
+	y = ref_add_binary(&net, KERF_OP_MUL, y, s);
+	y = ref_add_conv(&net, plain, y, 24);
+	y = ref_add_binary(&net, KERF_OP_ADD, y, x);
+	/* a fire module: two branches joined */
+	int squeezed = ref_add_act(&net, ref_add_conv(&net, plain, y, 7), relu);
+	int a = ref_add_act(&net, ref_add_conv(&net, plain, squeezed, 17), relu);
+	int b = ref_add_act(&net, ref_add_conv(&net, wide, squeezed, 7), relu);
+	y = ref_add(&net,
+		(struct kerf_node){
+			.op = KERF_OP_CONCAT, .n_inputs = 2, .inputs = {0, b}, .axis = 1},
+		a);
+	y = ref_add_binary(&net, KERF_OP_ADD, y, stem);
+	y = ref_add(&net,
+		(struct kerf_node){.op = KERF_OP_MAXPOOL,
+			.kernel = {3, 3},
+			.strides = {2, 2},
+			.pads = {1, 1, 1, 1}},
+		y);
+	struct kerf_node norm = {.op = KERF_OP_BATCHNORM, .n_inputs = 5, .epsilon = 1e-5f};
+	for (int k = 1; k < 5; k++)
+		norm.inputs[k] = ref_constant(&net, 1, (int64_t[]){24}, 0.5f, 1.5f);
+	y = ref_add(&net, norm, y);
+	y = ref_add(&net, (struct kerf_node){.op = KERF_OP_GLOBAL_AVGPOOL}, y);
+	y = ref_add_reshape(&net, y, 2, (int64_t[]){1, 24});
+	struct kerf_node fc = {.op = KERF_OP_GEMM, .n_inputs = 3};
+	fc.inputs[1] = ref_constant(&net, 2, (int64_t[]){10, 24}, -1, 1);
+	fc.inputs[2] = ref_constant(&net, 1, (int64_t[]){10}, -1, 1);
+	y = ref_add(&net, fc, y);
+	ref_add(&net, (struct kerf_node){.op = KERF_OP_SOFTMAX, .axis = 1}, y);
+	return net;
+}
+
+static float *random_input(struct ref_net *net)
+{
+	return ref_random_values(
+		kerf_tensor_elements(&net->g->tensors[net->g->input]), -2, 2, &net->seed);
+}
+
+static void test_every_cut_of_the_plain_graph(void)
+{
+	struct ref_net net = build_net();
+	float *x = random_input(&net);
+
+	check_every_cut(net.g, x, 1);
+	free(x);
+	kerf_graph_free(net.g);
+}
+
+static void test_every_cut_of_the_optimised_graph(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_err err = {0};
+	float *x = random_input(&net);
+	int before = net.g->n_nodes;
+
+	CU_ASSERT_EQUAL(kerf_graph_optimize(net.g, &err), 0);
+	CU_ASSERT(net.g->n_nodes < before);
+	check_every_cut(net.g, x, 1);
+	free(x);
+	kerf_graph_free(net.g);
+}
+
+/* Both against double arithmetic: fusing changes rounding only. */
+static void test_optimising_keeps_the_result(void)
+{
+	struct kerf_err err = {0};
+
+	for (int optimise = 0; optimise < 2; optimise++) {
+		struct ref_net net = build_net();
+		const struct kerf_tensor *in = &net.g->tensors[net.g->input];
+		float *x = random_input(&net);
+		double **want = ref_run(net.g, x);
+		struct kerf_graph *g = net.g;
+		int output = g->output;
+		double top[10];
+		memcpy(top, want[output], sizeof(top));
+		ref_free(g, want);
+		if (optimise)
+			CU_ASSERT_EQUAL(kerf_graph_optimize(g, &err), 0);
+		in = &g->tensors[g->input];
+		struct kerf_engine *e = kerf_engine_compile(g, NULL, &err);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+		struct kerf_context *c = kerf_context_create(e, &err);
+		ref_to_engine(in, x, kerf_context_tensor(c, g->input));
+		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+		CU_ASSERT(ref_error(&g->tensors[g->output], kerf_context_tensor(c, g->output),
+				  top) < 1e-5);
+		kerf_context_free(c);
+		kerf_engine_free(e);
+		free(x);
+		kerf_graph_free(g);
+	}
+}
+
+/* Steps one at a time are the same run; the map from nodes to steps is in order and complete. */
+static void test_steps(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_graph *g = net.g;
+	struct kerf_err err = {0};
+	float *x = random_input(&net), want[10];
+	struct kerf_engine *e = kerf_engine_compile(g, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	struct kerf_context *c = kerf_context_create(e, &err);
+
+	CU_ASSERT_EQUAL(kerf_engine_first_step(e, 0), 0);
+	CU_ASSERT_EQUAL(kerf_engine_first_step(e, (unsigned)g->n_nodes), kerf_engine_steps(e));
+	for (unsigned k = 0; k < (unsigned)g->n_nodes; k++) {
+		unsigned from = kerf_engine_first_step(e, k), to = kerf_engine_first_step(e, k + 1);
+		CU_ASSERT(from <= to);
+		CU_ASSERT((from == to) == (g->nodes[k].op == KERF_OP_RESHAPE)); /* an alias */
+		for (unsigned s = from; s < to; s++) {
+			CU_ASSERT_EQUAL(kerf_engine_step_node(e, s), (int)k);
+			CU_ASSERT(strlen(kerf_engine_step_name(e, s)) > 0);
+		}
+	}
+	set_input(c, g, x);
+	CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+	memcpy(want, kerf_context_tensor(c, g->output), sizeof(want));
+	fill_with_nan(c, g);
+	set_input(c, g, x);
+	for (unsigned s = 0; s < kerf_engine_steps(e); s++)
+		CU_ASSERT_EQUAL(kerf_engine_step(c, s), 0);
+	CU_ASSERT(output_equals(c, g, want));
+	kerf_context_free(c);
+	kerf_engine_free(e);
+	free(x);
+	kerf_graph_free(g);
+}
+
+/* The arena is shared over time: far smaller than all tensors side by side. */
+static void test_arena_reuses_memory(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_err err = {0};
+	size_t all = 0;
+	struct kerf_engine *e = kerf_engine_compile(net.g, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+
+	for (int t = 0; t < net.g->n_tensors; t++)
+		if (!net.g->tensors[t].data)
+			all += kerf_tensor_bytes(&net.g->tensors[t]);
+	CU_ASSERT(kerf_engine_context_bytes(e) < all / 2);
+	kerf_engine_free(e);
+	kerf_graph_free(net.g);
+}
+
+static void test_constants_have_no_place(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_err err = {0};
+	struct kerf_engine *e = kerf_engine_compile(net.g, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	struct kerf_context *c = kerf_context_create(e, &err);
+
+	for (int t = 0; t < net.g->n_tensors; t++)
+		CU_ASSERT((kerf_context_tensor(c, t) == NULL) == (net.g->tensors[t].data != NULL));
+	kerf_context_free(c);
+	kerf_engine_free(e);
+	kerf_graph_free(net.g);
+}
+
+/* ---- threads ---- */
+
+struct runner {
+	struct kerf_context *c;
+	const struct kerf_graph *g;
+	const float *x, *want;
+	int rounds, wrong;
+};
+
+static void *run_many(void *arg)
+{
+	struct runner *r = arg;
+
+	for (int i = 0; i < r->rounds; i++) {
+		set_input(r->c, r->g, r->x);
+		if (kerf_engine_run(r->c, 0, (unsigned)r->g->n_nodes) < 0 ||
+			!output_equals(r->c, r->g, r->want))
+			r->wrong++;
+	}
+	return NULL;
+}
+
+/* Two contexts of one engine in two threads do not disturb each other. */
+static void test_contexts_in_parallel(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_graph *g = net.g;
+	struct kerf_err err = {0};
+	struct kerf_engine *e = kerf_engine_compile(g, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	struct runner r[2] = {0};
+	float *x[2], want[2][10];
+	pthread_t thread[2];
+
+	for (int i = 0; i < 2; i++) {
+		x[i] = random_input(&net);
+		r[i] = (struct runner){.c = kerf_context_create(e, &err),
+			.g = g,
+			.x = x[i],
+			.want = want[i],
+			.rounds = 50};
+		set_input(r[i].c, g, x[i]);
+		CU_ASSERT_EQUAL(kerf_engine_run(r[i].c, 0, (unsigned)g->n_nodes), 0);
+		memcpy(want[i], kerf_context_tensor(r[i].c, g->output), sizeof(want[i]));
+	}
+	CU_ASSERT(memcmp(want[0], want[1], sizeof(want[0])) != 0);
+	for (int i = 0; i < 2; i++)
+		CU_ASSERT_EQUAL(pthread_create(&thread[i], NULL, run_many, &r[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(thread[i], NULL);
+		CU_ASSERT_EQUAL(r[i].wrong, 0);
+		kerf_context_free(r[i].c);
+		free(x[i]);
+	}
+	kerf_engine_free(e);
+	kerf_graph_free(g);
+}
+
+/* The one CPU that a thread may run on; -1 when it may choose. 0 = the calling thread. */
+static int only_cpu(pid_t thread)
+{
+	cpu_set_t mask;
+
+	CPU_ZERO(&mask);
+	if (sched_getaffinity(thread, sizeof(mask), &mask) < 0 || CPU_COUNT(&mask) != 1)
+		return -1;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &mask))
+			return cpu;
+	return -1;
+}
+
+/* How many threads of this process are bound to `cpu`. */
+static int count_bound(int cpu)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	int n = 0;
+
+	while (tasks && (entry = readdir(tasks)) != NULL)
+		n += atoi(entry->d_name) > 0 && only_cpu(atoi(entry->d_name)) == cpu;
+	if (tasks)
+		closedir(tasks);
+	return n;
+}
+
+/* cpus[] puts each team member where it says, in whatever thread runs the engine. */
+static void *run_bound(void *arg)
+{
+	struct runner *r = arg;
+
+	run_many(r);
+	if (only_cpu(0) != 1 || count_bound(0) != 1)
+		r->wrong++;
+	return NULL;
+}
+
+static void test_team_is_bound(void)
+{
+	static const int cpus[2] = {1, 0};
+	struct ref_net net = build_net();
+	struct kerf_graph *g = net.g;
+	struct kerf_err err = {0};
+	float *x = random_input(&net), want[10];
+	pthread_t thread;
+	cpu_set_t allowed;
+
+	sched_getaffinity(0, sizeof(allowed), &allowed);
+	if (!CPU_ISSET(0, &allowed) || !CPU_ISSET(1, &allowed)) {
+		printf("SKIP CPUs 0 and 1 are not both allowed here\n");
+		return;
+	}
+	struct kerf_engine_options two = {.threads = 2};
+	struct kerf_engine_options bound = {.threads = 2, .cpus = cpus};
+	struct kerf_engine *e = kerf_engine_compile(g, &two, &err);
+	struct kerf_engine *pinned = kerf_engine_compile(g, &bound, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(pinned);
+	struct kerf_context *c = kerf_context_create(e, &err);
+	set_input(c, g, x);
+	CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+	memcpy(want, kerf_context_tensor(c, g->output), sizeof(want));
+	struct runner r = {
+		.c = kerf_context_create(pinned, &err), .g = g, .x = x, .want = want, .rounds = 3};
+	CU_ASSERT_EQUAL(pthread_create(&thread, NULL, run_bound, &r), 0);
+	pthread_join(thread, NULL);
+	CU_ASSERT_EQUAL(r.wrong, 0);
+	kerf_context_free(r.c);
+	kerf_context_free(c);
+	kerf_engine_free(pinned);
+	kerf_engine_free(e);
+	free(x);
+	kerf_graph_free(g);
+}
+
+/* ---- profile and fingerprint ---- */
+
+static uint64_t ticks;
+
+static uint64_t tick_clock(void)
+{
+	return ticks += 10;
+}
+
+/* Times come from the caller's clock: with one that steps by 10 every node took 10. */
+static void test_profile(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_err err = {0};
+	double *ns = ref_alloc((size_t)net.g->n_nodes, sizeof(*ns));
+	struct kerf_engine *e = kerf_engine_compile(net.g, NULL, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	struct kerf_context *c = kerf_context_create(e, &err);
+
+	CU_ASSERT_EQUAL(kerf_engine_profile(c, 4, tick_clock, ns, &err), 0);
+	for (int k = 0; k < net.g->n_nodes; k++)
+		CU_ASSERT_EQUAL(ns[k], 10);
+	CU_ASSERT_EQUAL(ticks, 4 * 10 * (uint64_t)(net.g->n_nodes + 1));
+	CU_ASSERT_EQUAL(kerf_engine_profile(c, 0, tick_clock, ns, &err), -EINVAL);
+	kerf_context_free(c);
+	kerf_engine_free(e);
+	free(ns);
+	kerf_graph_free(net.g);
+}
+
+static void test_fingerprint(void)
+{
+	char a[128], b[128];
+
+	CU_ASSERT_EQUAL(kerf_engine_fingerprint(), kerf_engine_fingerprint());
+	CU_ASSERT_NOT_EQUAL(kerf_engine_fingerprint(), 0);
+	kerf_engine_fingerprint_text(a, sizeof(a));
+	CU_ASSERT_PTR_NOT_NULL(strstr(a, "oneDNN"));
+	CU_ASSERT_PTR_EQUAL(kerf_engine_fingerprint_text(b, sizeof(b)), b);
+	CU_ASSERT_STRING_EQUAL(a, b);
+}
+
+UNIT_MAIN("engine.split", UNIT(test_every_cut_of_the_plain_graph),
+	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_optimising_keeps_the_result),
+	UNIT(test_steps), UNIT(test_arena_reuses_memory), UNIT(test_constants_have_no_place),
+	UNIT(test_contexts_in_parallel), UNIT(test_team_is_bound), UNIT(test_profile),
+	UNIT(test_fingerprint))
