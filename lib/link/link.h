@@ -1,0 +1,106 @@
+/*
+ * link: packet times -> a sample of the link for every train -> the estimate that the plan uses.
+ *
+ * The receiver keeps a kerf_train for each message:
+ *
+ *	kerf_train_add(&t, rx_ns, tx_ns, wire_bytes);   // every packet; equal rx_ns = one burst
+ *	kerf_train_sample(&t, &s);                      // seconds per byte, error bound, label
+ *
+ * and reports the sample; the sender of the train feeds it to a kerf_link (one a direction):
+ *
+ *	kerf_link_update(&link, &s, now);
+ *	cost = bytes * kerf_link_tau(&link);
+ *
+ * Everything is in seconds per byte (tau), because cost is bytes * tau and the mean of 1/rate is
+ * what a cost needs. No clock is read here; transmit and receive times may come from different
+ * clocks, only differences within one clock are used.
+ */
+#pragma once
+
+#include "core/core.h"
+
+/* Bytes that a frame occupies on Ethernet beside its L2 length: preamble 8, FCS 4, gap 12. */
+#define KERF_LINK_OVERHEAD 24
+
+enum kerf_link_label {
+	KERF_LABEL_NONE,       /* no sample: too few bursts, no time passed */
+	KERF_LABEL_BOTTLENECK, /* the link limited the train: tau is the link's */
+	KERF_LABEL_SENDER,     /* the sender limited it: the link is at least this fast */
+	KERF_LABEL_RECEIVER,   /* the receiver's polling limited it: likewise */
+	KERF_LABEL_TIMED_OUT,  /* it never completed: the link is at most this fast */
+	KERF_LABEL_INVALID,    /* loss or reordering make it worthless */
+	KERF_LABEL_COUNT
+};
+
+const char *kerf_link_label_name(enum kerf_link_label label);
+
+struct kerf_sample {
+	enum kerf_link_label label;
+	double tau;   /* s per byte, > 0 unless label is NONE or INVALID */
+	double error; /* relative bound of tau */
+	uint32_t packets;
+};
+
+#define KERF_TRAIN_POINTS 128
+
+/* One train as its receiver sees it. Zero-initialise. Points are kept at burst granularity; when
+ * there are more than fit, every second one is dropped and the spacing doubles. */
+struct kerf_train {
+	uint32_t packets, bursts;
+	uint64_t bytes;         /* all packets */
+	uint64_t first_rx_ns, last_rx_ns;
+	uint64_t first_tx_ns, last_tx_ns;
+	uint64_t newest_tx_ns;    /* latest transmit time seen, whichever packet came last */
+	uint64_t newest_tx_bytes; /* of all packets that carry it */
+	uint32_t full_bursts; /* that a full poll returned: kerf_train_burst */
+	bool reordered;       /* a packet sent before the first to arrive came later */
+	uint32_t n_points, stride;
+	struct { uint64_t rx_ns; uint64_t bytes; } points[KERF_TRAIN_POINTS];
+};
+
+/* A packet arrived. rx_ns: its timestamp or the time of the poll that returned it; wire_bytes: L2
+ * length + overhead. tx_ns: its header's transmit time (48 bits, may wrap). Repeated packets and
+ * duplicates are no part of the train: the caller leaves them out. */
+void kerf_train_add(struct kerf_train *t, uint64_t rx_ns, uint64_t tx_ns, uint32_t wire_bytes);
+/* The poll that returned the packets just added was full: more may have been waiting. Once a poll,
+ * and not when packets carry timestamps of their own. */
+void kerf_train_burst(struct kerf_train *t);
+/* Makes the sample of what arrived. expected = packets of the message. True unless label is
+ * NONE. */
+bool kerf_train_sample(const struct kerf_train *t, uint32_t expected, struct kerf_sample *s);
+
+/* ---- what the sender of trains knows about its direction ---- */
+
+#define KERF_LINK_SAMPLES 3
+#define KERF_LINK_RTT_SAMPLES 16
+
+/* Zero-initialise. Harmonic mean of the rates of the last samples; smallest of the last RTTs. */
+struct kerf_link {
+	double taus[KERF_LINK_SAMPLES]; /* newest first */
+	unsigned n_taus;                /* of them that are set */
+	uint64_t sampled_ns;  /* when the last one was */
+	uint64_t rtt_ns[KERF_LINK_RTT_SAMPLES]; /* newest first */
+	unsigned n_rtts;
+	double loss; /* EWMA over packets, weight 1/256 */
+	uint64_t samples[KERF_LABEL_COUNT]; /* counted by label */
+	uint64_t refused;                   /* values out of any sense: counted, not used */
+};
+
+/*
+ * Takes a sample. SENDER and RECEIVER may only make the estimate faster, TIMED_OUT only slower:
+ * they are bounds, which correct the samples that they contradict. The first SENDER or RECEIVER is
+ * taken as it is (a link at least this fast is better than none); a first TIMED_OUT tells nothing.
+ * NONE and INVALID change nothing. tau outside [1e-13, 10] s/byte is refused and counted.
+ */
+void kerf_link_update(struct kerf_link *l, const struct kerf_sample *s, uint64_t now_ns);
+/* 0 and more than a minute are refused. */
+void kerf_link_update_rtt(struct kerf_link *l, uint64_t rtt_ns);
+/* More lost than sent is refused. */
+void kerf_link_update_loss(struct kerf_link *l, uint32_t packets, uint32_t lost);
+
+bool kerf_link_known(const struct kerf_link *l);          /* at least one sample */
+double kerf_link_tau(const struct kerf_link *l);          /* s per byte; 0 when not known */
+double kerf_link_rate_bps(const struct kerf_link *l);     /* 8/tau; 0 when not known */
+uint64_t kerf_link_base_rtt_ns(const struct kerf_link *l); /* smallest of the last 16; 0 = none */
+/* Forgets everything that a lost peer makes stale. */
+void kerf_link_reset(struct kerf_link *l);

@@ -1,0 +1,249 @@
+#include "plan/plan.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define THETA_WEIGHT (1.0 / 16)
+#define THETA_MIN (1.0 / 64)
+#define THETA_MAX 64.0
+#define HEDGE_MAX_NS (3600 * KERF_NS_PER_S) /* so that start + hedge_ns never overflows */
+
+static int check_options(const struct kerf_plan_options *o, struct kerf_err *err)
+{
+	if (o->mode < KERF_PLAN_DYNAMIC || o->mode > KERF_PLAN_OFFLOAD)
+		return kerf_err_set(err, -EINVAL, "plan: mode %d is none", (int)o->mode);
+	if (!(o->hysteresis >= 0 && o->hysteresis < 1))
+		return kerf_err_set(err, -EINVAL, "plan: hysteresis %g, expected 0 to below 1",
+			o->hysteresis);
+	if (!(o->hedge_factor >= 0 && isfinite(o->hedge_factor)))
+		return kerf_err_set(err, -EINVAL, "plan: hedge factor %g, expected 0 or more",
+			o->hedge_factor);
+	return 0;
+}
+
+static int check_candidates(struct kerf_plan *p, struct kerf_err *err)
+{
+	unsigned n_local = 0;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct kerf_plan_candidate *c = &p->candidates[i];
+
+		if (c->cut < 0 || c->head_ns < 0 || c->tail_ns < 0)
+			return kerf_err_set(err, -EINVAL,
+				"plan: candidate %u: cut %d, head %g ns, tail %g ns, expected none "
+				"negative",
+				i, c->cut, c->head_ns, c->tail_ns);
+		if (c->local) {
+			p->local = i;
+			n_local++;
+		}
+	}
+	if (n_local != 1)
+		return kerf_err_set(err, -EINVAL,
+			"plan: %u of %u candidates are local, expected exactly one", n_local, p->n);
+	return 0;
+}
+
+static bool is_finite(const struct kerf_plan_candidate *c)
+{
+	return isfinite(c->head_ns) && (c->local || isfinite(c->tail_ns));
+}
+
+/* What the mode leaves to choose from once the server is reachable and known well enough. */
+static bool is_allowed(const struct kerf_plan *p, unsigned i)
+{
+	const struct kerf_plan_candidate *c = &p->candidates[i];
+	const struct kerf_plan_options *o = &p->options;
+	bool codec_fits = o->fixed_codec < 0 || c->codec == o->fixed_codec;
+
+	switch (o->mode) {
+	case KERF_PLAN_DYNAMIC: return is_finite(c);
+	case KERF_PLAN_FIXED: return c->cut == o->fixed_cut && (c->local || codec_fits);
+	case KERF_PLAN_OFFLOAD: return c->cut == 0 && !c->local && codec_fits;
+	case KERF_PLAN_LOCAL: return c->local;
+	}
+	return false;
+}
+
+static int check_mode(const struct kerf_plan *p, struct kerf_err *err)
+{
+	const struct kerf_plan_options *o = &p->options;
+
+	if (o->mode != KERF_PLAN_FIXED && o->mode != KERF_PLAN_OFFLOAD)
+		return 0;
+	for (unsigned i = 0; i < p->n; i++)
+		if (is_allowed(p, i))
+			return 0;
+	return kerf_err_set(err, -EINVAL,
+		"plan: no candidate has cut %d with codec %d (negative: any), expected one of %u",
+		o->mode == KERF_PLAN_FIXED ? o->fixed_cut : 0, o->fixed_codec, p->n);
+}
+
+int kerf_plan_create(struct kerf_plan *p, const struct kerf_plan_options *options,
+	const struct kerf_plan_candidate *candidates, unsigned n, struct kerf_err *err)
+{
+	int rc;
+
+	*p = (struct kerf_plan){.options = *options, .n = n, .theta_head = 1, .theta_tail = 1};
+	if (n == 0)
+		return kerf_err_set(err, -EINVAL, "plan: no candidates, expected a local one");
+	p->candidates = calloc(n, sizeof(*p->candidates));
+	if (!p->candidates)
+		return kerf_err_set(err, -ENOMEM, "plan: no memory for %u candidates", n);
+	memcpy(p->candidates, candidates, n * sizeof(*candidates));
+	if ((rc = check_options(options, err)) < 0 || (rc = check_candidates(p, err)) < 0 ||
+		(rc = check_mode(p, err)) < 0)
+		goto out;
+	p->current = p->local;
+	return 0;
+out:
+	kerf_plan_destroy(p);
+	return rc;
+}
+
+void kerf_plan_destroy(struct kerf_plan *p)
+{
+	free(p->candidates);
+	*p = (struct kerf_plan){0};
+}
+
+static bool is_sampled(const struct kerf_plan_input *in)
+{
+	return isfinite(in->tau) && in->tau > 0;
+}
+
+static uint64_t hedge_ns(const struct kerf_plan_options *o, double total_ns)
+{
+	double late = o->hedge_factor * total_ns;
+
+	if (!isfinite(late))
+		late = 0;
+	late = fmax(late, (double)o->hedge_min_ns);
+	return late < (double)HEDGE_MAX_NS ? (uint64_t)late : HEDGE_MAX_NS;
+}
+
+void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
+	const struct kerf_plan_input *in, struct kerf_plan_choice *out)
+{
+	assert(candidate < p->n);
+	const struct kerf_plan_candidate *c = &p->candidates[candidate];
+
+	*out = (struct kerf_plan_choice){
+		.candidate = candidate,
+		.cut = c->cut,
+		.codec = c->codec,
+		.local = c->local,
+		.head_ns = p->theta_head * c->head_ns,
+	};
+	if (!c->local) {
+		double tau_ns = is_sampled(in) ? in->tau * (double)KERF_NS_PER_S : 0;
+
+		out->net_ns = (double)in->rtt_ns + (double)c->wire_bytes * tau_ns +
+			(double)in->result_ns;
+		out->wait_ns = (double)in->wait_ns;
+		out->tail_ns = p->theta_tail * c->tail_ns;
+	}
+	out->total_ns = out->head_ns + out->net_ns + out->wait_ns + out->tail_ns;
+	if (!c->local)
+		out->hedge_ns = hedge_ns(&p->options, out->total_ns);
+}
+
+/* Predicted ns, or bytes as long as nobody knows what a byte costs. */
+static double cost(const struct kerf_plan *p, unsigned i, const struct kerf_plan_input *in)
+{
+	struct kerf_plan_choice predicted;
+
+	if (!is_sampled(in))
+		return (double)p->candidates[i].wire_bytes;
+	kerf_plan_predict(p, i, in, &predicted);
+	return isfinite(predicted.total_ns) ? predicted.total_ns : INFINITY;
+}
+
+/* The cheapest allowed candidate, or the current one when that is hardly worse. */
+static unsigned cheapest(const struct kerf_plan *p, const struct kerf_plan_input *in)
+{
+	unsigned best = p->local;
+	double best_cost = INFINITY;
+	bool found = false;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		if (!is_allowed(p, i))
+			continue;
+		double c = cost(p, i, in);
+		if (!found || c < best_cost) {
+			best = i;
+			best_cost = c;
+			found = true;
+		}
+	}
+	if (!found || !is_allowed(p, p->current))
+		return best;
+	double now = cost(p, p->current, in);
+	bool keep = isfinite(now) && now - best_cost <= p->options.hysteresis * now;
+	return keep ? p->current : best;
+}
+
+static unsigned pick(const struct kerf_plan *p, const struct kerf_plan_input *in)
+{
+	if (!in->reachable || (p->options.mode == KERF_PLAN_DYNAMIC && !is_sampled(in)))
+		return p->local;
+	return cheapest(p, in);
+}
+
+/* A frame that crosses the link samples it; a local one may need a probe train beside it. */
+static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
+{
+	const struct kerf_plan_options *o = &p->options;
+
+	if (p->current != p->local) {
+		p->local_run = 0;
+		return false;
+	}
+	if (p->local_run < UINT32_MAX)
+		p->local_run++;
+	if (o->mode != KERF_PLAN_DYNAMIC || !in->reachable || o->probe_every == 0)
+		return false;
+	if (is_sampled(in) && p->local_run < o->probe_every)
+		return false;
+	p->local_run = 0;
+	return true;
+}
+
+void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
+	struct kerf_plan_choice *out)
+{
+	unsigned next = pick(p, in);
+
+	if (next != p->current)
+		p->switches++;
+	p->current = next;
+	kerf_plan_predict(p, next, in, out);
+	out->probe = probe_is_due(p, in);
+}
+
+/* theta follows measured / profile; times that cannot be are not looked at. */
+static void learn(double *theta, double measured_ns, double profile_ns)
+{
+	if (!isfinite(measured_ns) || measured_ns <= 0 || !isfinite(profile_ns) || profile_ns <= 0)
+		return;
+	double ratio = fmin(fmax(measured_ns / profile_ns, THETA_MIN), THETA_MAX);
+	*theta += THETA_WEIGHT * (ratio - *theta);
+}
+
+void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns)
+{
+	if (candidate >= p->n)
+		return;
+	const struct kerf_plan_candidate *c = &p->candidates[candidate];
+
+	learn(&p->theta_head, head_ns, c->head_ns);
+	if (!c->local)
+		learn(&p->theta_tail, tail_ns, c->tail_ns);
+}
+
+void kerf_plan_sampled(struct kerf_plan *p)
+{
+	p->local_run = 0;
+}

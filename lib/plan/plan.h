@@ -1,0 +1,93 @@
+/*
+ * plan: what every (cut, codec) would cost this frame, and the choice.
+ *
+ *	kerf_plan_choose(&plan, &(struct kerf_plan_input){.tau = .., .rtt_ns = ..}, &choice);
+ *	... the frame runs ...
+ *	kerf_plan_observe(&plan, choice.candidate, head_ns, tail_ns);
+ *
+ *	T(k) = head(k) + encode(k) + rtt + bytes(k) * tau + result + wait + decode(k) + tail(k)
+ *	T(local) = head(K)
+ *
+ * Pure arithmetic: no clock, no allocation after kerf_plan_create.
+ */
+#pragma once
+
+#include "core/core.h"
+
+/* One way to run a frame. */
+struct kerf_plan_candidate {
+	int cut;
+	int codec;           /* enum kerf_codec; of no meaning when local */
+	bool local;          /* the whole network on the device */
+	uint64_t wire_bytes; /* up, with all headers and link overhead */
+	double head_ns;      /* on the device, encoding included */
+	double tail_ns;      /* on the server, decoding included */
+};
+
+enum kerf_plan_mode { KERF_PLAN_DYNAMIC, KERF_PLAN_FIXED, KERF_PLAN_LOCAL, KERF_PLAN_OFFLOAD };
+
+struct kerf_plan_options {
+	enum kerf_plan_mode mode;
+	int fixed_cut;       /* KERF_PLAN_FIXED; must be a candidate */
+	int fixed_codec;     /* KERF_PLAN_FIXED and OFFLOAD (cut 0); negative = cheapest */
+	double hysteresis;   /* keep the current cut unless the gain exceeds this share */
+	double hedge_factor; /* the result is late after this many times the predicted latency */
+	uint64_t hedge_min_ns;
+	unsigned probe_every; /* frames run locally between probe trains; 0 = never probe */
+};
+
+struct kerf_plan {
+	struct kerf_plan_options options;
+	struct kerf_plan_candidate *candidates; /* owned */
+	unsigned n;
+	unsigned local;      /* index of the local candidate */
+	unsigned current;    /* index of the last choice */
+	double theta_head, theta_tail; /* measured / profile, EWMA 1/16 */
+	unsigned local_run;  /* local frames since the last sample or probe of the link */
+	uint64_t switches;
+};
+
+/* What is known when a frame begins. */
+struct kerf_plan_input {
+	bool reachable; /* there is a session */
+	double tau;     /* s per byte up; 0 = not known yet */
+	uint64_t rtt_ns;
+	uint64_t result_ns; /* time for the result to come down */
+	uint64_t wait_ns;   /* work queued at the server ahead of this frame */
+};
+
+struct kerf_plan_choice {
+	unsigned candidate;
+	int cut, codec;
+	bool local;
+	bool probe; /* send a probe train beside this frame */
+	double head_ns, net_ns, wait_ns, tail_ns, total_ns; /* predicted */
+	uint64_t hedge_ns; /* after the frame's start: the result is late */
+};
+
+/*
+ * Copies the candidates; exactly one must be local. A time that is not finite means "cannot be
+ * predicted": DYNAMIC never chooses such a candidate. 0, -ENOMEM, or -EINVAL for negative cuts or
+ * times, options out of any sense, and a fixed cut or codec that no candidate has.
+ */
+int kerf_plan_create(struct kerf_plan *p, const struct kerf_plan_options *options,
+	const struct kerf_plan_candidate *candidates, unsigned n, struct kerf_err *err);
+void kerf_plan_destroy(struct kerf_plan *p);
+
+/* Predicted parts of one candidate. */
+void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
+	const struct kerf_plan_input *in, struct kerf_plan_choice *out);
+
+/*
+ * Chooses for the next frame and remembers it. Not reachable, or no sample of the link yet (tau
+ * not a positive number): local. FIXED and OFFLOAD need none: cheapest is then fewest bytes.
+ * Equal costs: the earlier candidate. Only DYNAMIC probes: when reachable, with every local frame
+ * until there is a sample, then with every probe_every-th. hedge_ns is 0 for a local choice.
+ */
+void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
+	struct kerf_plan_choice *out);
+
+/* Measured times of a frame that ran candidate i; 0 = not measured. */
+void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns);
+/* A link sample arrived: the probe counter starts again. */
+void kerf_plan_sampled(struct kerf_plan *p);

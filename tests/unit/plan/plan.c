@@ -1,0 +1,473 @@
+#include "plan/plan.h"
+#include "unit.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MS 1e6
+
+/*
+ * Offload 500 KB, a middle cut of 50 KB, and local. With rtt 2 ms and no wait, in ms:
+ *	offload 0 + 2 + 5e8 tau + 10, middle 20 + 2 + 5e7 tau + 5, local 100.
+ * Offload meets the middle cut at 4.5e8 tau = 15, the middle cut meets local at 5e7 tau = 73.
+ */
+static const struct kerf_plan_candidate three[] = {
+	{.cut = 0, .codec = 1, .wire_bytes = 500000, .head_ns = 0, .tail_ns = 10 * MS},
+	{.cut = 3, .codec = 0, .wire_bytes = 50000, .head_ns = 20 * MS, .tail_ns = 5 * MS},
+	{.cut = 9, .local = true, .head_ns = 100 * MS, .tail_ns = 7 * MS}, /* no tail: ignored */
+};
+
+#define TAU_OFFLOAD_MIDDLE (15.0 / 4.5e8)
+#define TAU_MIDDLE_LOCAL (73.0 / 5e7)
+
+static const struct kerf_plan_options dynamic = {
+	.mode = KERF_PLAN_DYNAMIC,
+	.fixed_codec = -1,
+	.hedge_factor = 1.5,
+	.hedge_min_ns = 2000000,
+	.probe_every = 3,
+};
+
+static struct kerf_plan make(struct kerf_plan_options o)
+{
+	struct kerf_plan p;
+
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &o, three, 3, NULL), 0);
+	return p;
+}
+
+static struct kerf_plan_input link_at(double tau)
+{
+	return (struct kerf_plan_input){.reachable = true, .tau = tau, .rtt_ns = 2000000};
+}
+
+static struct kerf_plan_choice choose(struct kerf_plan *p, struct kerf_plan_input in)
+{
+	struct kerf_plan_choice c;
+
+	kerf_plan_choose(p, &in, &c);
+	return c;
+}
+
+static void test_parts_of_a_prediction(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input in = {true, 1e-7, 2000000, 300000, 4000000};
+	struct kerf_plan_choice c;
+
+	kerf_plan_predict(&p, 1, &in, &c);
+	CU_ASSERT(c.candidate == 1 && c.cut == 3 && c.codec == 0 && !c.local && !c.probe);
+	CU_ASSERT_DOUBLE_EQUAL(c.head_ns, 20 * MS, 1);
+	CU_ASSERT_DOUBLE_EQUAL(c.net_ns, 2 * MS + 0.3 * MS + 5 * MS, 1);
+	CU_ASSERT_DOUBLE_EQUAL(c.wait_ns, 4 * MS, 1);
+	CU_ASSERT_DOUBLE_EQUAL(c.tail_ns, 5 * MS, 1);
+	CU_ASSERT_DOUBLE_EQUAL(c.total_ns, 36.3 * MS, 1);
+	CU_ASSERT_DOUBLE_EQUAL((double)c.hedge_ns, 1.5 * 36.3 * MS, 1);
+	kerf_plan_predict(&p, 2, &in, &c);
+	CU_ASSERT(c.local && c.hedge_ns == 0);
+	CU_ASSERT(c.total_ns == 100 * MS && c.net_ns == 0 && c.wait_ns == 0 && c.tail_ns == 0);
+	kerf_plan_destroy(&p);
+}
+
+static void test_crossovers(void)
+{
+	static const struct { double tau; int cut; } cases[] = {
+		{1e-9, 0}, {0.99 * TAU_OFFLOAD_MIDDLE, 0}, {1.01 * TAU_OFFLOAD_MIDDLE, 3},
+		{0.99 * TAU_MIDDLE_LOCAL, 3}, {1.01 * TAU_MIDDLE_LOCAL, 9}, {10, 9},
+		{0.99 * TAU_MIDDLE_LOCAL, 3}, {1e-9, 0},
+	};
+	struct kerf_plan p = make(dynamic);
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++)
+		CU_ASSERT_EQUAL(choose(&p, link_at(cases[i].tau)).cut, cases[i].cut);
+	CU_ASSERT_EQUAL(p.switches, 5);
+	kerf_plan_destroy(&p);
+}
+
+/* The rate swings by 4% around the point where two cuts cost the same. */
+static void test_no_ping_pong(void)
+{
+	struct kerf_plan_options with = dynamic;
+	with.hysteresis = 0.05;
+	struct kerf_plan steady = make(with), nervous = make(dynamic);
+
+	for (unsigned i = 0; i < 100; i++) {
+		double tau = TAU_OFFLOAD_MIDDLE * (i % 2 ? 1.04 : 0.96);
+		choose(&steady, link_at(tau));
+		choose(&nervous, link_at(tau));
+	}
+	CU_ASSERT(steady.switches <= 1);
+	CU_ASSERT_EQUAL(nervous.switches, 100); /* the swing does cross over */
+	kerf_plan_destroy(&steady);
+	kerf_plan_destroy(&nervous);
+}
+
+static void test_hysteresis_yields_to_a_real_gain(void)
+{
+	struct kerf_plan_options o = dynamic;
+	o.hysteresis = 0.05;
+	struct kerf_plan p = make(o);
+
+	CU_ASSERT_EQUAL(choose(&p, link_at(1e-9)).cut, 0);
+	/* Offload costs 12 + 5e8 tau, the middle cut 27 + 5e7 tau: 5% of gain is passed where
+	 * 0.95 (12 + 5e8 tau) = 27 + 5e7 tau. */
+	double edge = (27 - 0.95 * 12) / (0.95 * 5e8 - 5e7);
+	CU_ASSERT_EQUAL(choose(&p, link_at(0.999 * edge)).cut, 0);
+	CU_ASSERT_EQUAL(choose(&p, link_at(1.001 * edge)).cut, 3);
+	CU_ASSERT_EQUAL(choose(&p, link_at(0.999 * edge)).cut, 3);
+	kerf_plan_destroy(&p);
+}
+
+static double plain_cost(const struct kerf_plan_candidate *c, const struct kerf_plan_input *in)
+{
+	if (c->local)
+		return c->head_ns;
+	return c->head_ns + (double)in->rtt_ns + (double)in->result_ns + (double)in->wait_ns +
+		1e9 * in->tau * (double)c->wire_bytes + c->tail_ns;
+}
+
+static void fill_random(struct kerf_rng *rng, struct kerf_plan_candidate *c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		c[i] = (struct kerf_plan_candidate){
+			.cut = (int)(i / 2),
+			.codec = (int)(i % 2),
+			.wire_bytes = kerf_rng_u32(rng) % 2000000,
+			.head_ns = 100 * MS * kerf_rng_uniform(rng),
+			.tail_ns = 100 * MS * kerf_rng_uniform(rng),
+		};
+		if (kerf_rng_u32(rng) % 8 == 0)
+			c[i].tail_ns = NAN;
+		if (kerf_rng_u32(rng) % 8 == 0)
+			c[i].head_ns = INFINITY;
+	}
+	unsigned local = kerf_rng_u32(rng) % n;
+	c[local].local = true;
+	c[local].head_ns = 150 * MS * kerf_rng_uniform(rng);
+	c[local].tail_ns = 0;
+}
+
+static void test_argmin_against_brute_force(void)
+{
+	struct kerf_rng rng = {.seed = 31};
+	unsigned remote = 0;
+
+	for (unsigned k = 0; k < 5000; k++) {
+		struct kerf_plan_candidate c[24];
+		unsigned n = 1 + kerf_rng_u32(&rng) % 24, best = n;
+		struct kerf_plan_input in = {
+			.reachable = true,
+			.tau = exp(-20 * kerf_rng_uniform(&rng)) * 1e-5,
+			.rtt_ns = kerf_rng_u32(&rng) % 20000000,
+			.result_ns = kerf_rng_u32(&rng) % 1000000,
+			.wait_ns = kerf_rng_u32(&rng) % 20000000,
+		};
+		struct kerf_plan p;
+
+		fill_random(&rng, c, n);
+		CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &dynamic, c, n, NULL), 0);
+		for (unsigned i = 0; i < n; i++) {
+			double cost = plain_cost(&c[i], &in);
+			if (isfinite(cost) && (best == n || cost < plain_cost(&c[best], &in)))
+				best = i;
+		}
+		struct kerf_plan_choice got = choose(&p, in);
+		CU_ASSERT_EQUAL(got.candidate, best);
+		CU_ASSERT_DOUBLE_EQUAL(got.total_ns, plain_cost(&c[best], &in), 1);
+		remote += !got.local;
+		kerf_plan_destroy(&p);
+	}
+	CU_ASSERT(remote > 1000 && remote < 4900);
+}
+
+static void test_ties_go_to_the_earlier(void)
+{
+	struct kerf_plan_candidate c[3] = {three[1], three[1], three[2]};
+	struct kerf_plan p;
+
+	c[0].cut = 2;
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &dynamic, c, 3, NULL), 0);
+	CU_ASSERT_EQUAL(choose(&p, link_at(1e-9)).candidate, 0);
+	kerf_plan_destroy(&p);
+}
+
+static void test_unreachable_is_local_in_every_mode(void)
+{
+	static const enum kerf_plan_mode modes[] = {
+		KERF_PLAN_DYNAMIC, KERF_PLAN_FIXED, KERF_PLAN_LOCAL, KERF_PLAN_OFFLOAD};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(modes); i++) {
+		struct kerf_plan_options o = dynamic;
+		o.mode = modes[i];
+		o.fixed_cut = 3;
+		struct kerf_plan p = make(o);
+		struct kerf_plan_input in = link_at(1e-9);
+		for (unsigned k = 0; k < 10; k++) {
+			in.reachable = false;
+			struct kerf_plan_choice c = choose(&p, in);
+			CU_ASSERT(c.local && c.cut == 9 && !c.probe && c.hedge_ns == 0);
+		}
+		in.reachable = true;
+		CU_ASSERT_EQUAL(choose(&p, in).local, modes[i] == KERF_PLAN_LOCAL);
+		kerf_plan_destroy(&p);
+	}
+}
+
+static void test_no_sample_is_local_with_a_probe(void)
+{
+	const double unknown[] = {0, NAN, INFINITY, -INFINITY, -1e-9};
+	struct kerf_plan p = make(dynamic);
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(unknown); i++) {
+		struct kerf_plan_choice c = choose(&p, link_at(unknown[i]));
+		CU_ASSERT(c.local && c.probe);
+		CU_ASSERT_EQUAL(c.total_ns, 100 * MS);
+	}
+	kerf_plan_destroy(&p);
+}
+
+static void test_probe_every_third_local_frame(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input slow = link_at(10), fast = link_at(1e-9);
+
+	for (unsigned i = 1; i <= 12; i++)
+		CU_ASSERT_EQUAL(choose(&p, slow).probe, i % 3 == 0);
+	CU_ASSERT_FALSE(choose(&p, slow).probe);
+	CU_ASSERT_FALSE(choose(&p, slow).probe);
+	kerf_plan_sampled(&p); /* news of the link: the count starts again */
+	CU_ASSERT_FALSE(choose(&p, slow).probe);
+	CU_ASSERT_FALSE(choose(&p, slow).probe);
+	CU_ASSERT_FALSE(choose(&p, fast).probe); /* crosses the link, which samples it */
+	CU_ASSERT_FALSE(choose(&p, slow).probe);
+	CU_ASSERT_FALSE(choose(&p, slow).probe);
+	CU_ASSERT(choose(&p, slow).probe);
+	kerf_plan_destroy(&p);
+
+	struct kerf_plan_options o = dynamic;
+	o.probe_every = 0;
+	p = make(o);
+	for (unsigned i = 0; i < 20; i++)
+		CU_ASSERT_FALSE(choose(&p, i < 10 ? slow : link_at(0)).probe);
+	kerf_plan_destroy(&p);
+}
+
+static void test_local_mode_never_probes(void)
+{
+	struct kerf_plan_options o = dynamic;
+	o.mode = KERF_PLAN_LOCAL;
+	struct kerf_plan p = make(o);
+
+	for (unsigned i = 0; i < 10; i++) {
+		struct kerf_plan_choice c = choose(&p, link_at(i % 2 ? 1e-9 : 0));
+		CU_ASSERT(c.local && !c.probe);
+	}
+	CU_ASSERT_EQUAL(p.switches, 0);
+	kerf_plan_destroy(&p);
+}
+
+static void test_fixed_and_offload_need_no_sample(void)
+{
+	struct kerf_plan_options o = dynamic;
+	o.mode = KERF_PLAN_FIXED;
+	o.fixed_cut = 3;
+	struct kerf_plan p = make(o);
+	static const double taus[] = {0, NAN, 10, 1e-9};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(taus); i++) {
+		struct kerf_plan_choice c = choose(&p, link_at(taus[i]));
+		CU_ASSERT(c.cut == 3 && !c.local && !c.probe && isfinite(c.total_ns));
+	}
+	kerf_plan_destroy(&p);
+
+	o.fixed_cut = 9; /* the last cut sends nothing */
+	p = make(o);
+	CU_ASSERT(choose(&p, link_at(1e-9)).local);
+	kerf_plan_destroy(&p);
+
+	o.mode = KERF_PLAN_OFFLOAD;
+	p = make(o);
+	for (size_t i = 0; i < KERF_ARRAY_LEN(taus); i++)
+		CU_ASSERT_EQUAL(choose(&p, link_at(taus[i])).candidate, 0);
+	kerf_plan_destroy(&p);
+}
+
+static void test_codec_of_a_fixed_cut(void)
+{
+	/* Codec 0: many bytes, quickly encoded. Codec 1: few bytes, slowly. */
+	const struct kerf_plan_candidate c[] = {
+		{.cut = 3, .codec = 0, .wire_bytes = 400000, .head_ns = 20 * MS, .tail_ns = MS},
+		{.cut = 3, .codec = 1, .wire_bytes = 100000, .head_ns = 25 * MS, .tail_ns = MS},
+		three[2],
+	};
+	struct kerf_plan_options o = dynamic;
+	struct kerf_plan p;
+
+	o.mode = KERF_PLAN_FIXED;
+	o.fixed_cut = 3;
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &o, c, 3, NULL), 0);
+	CU_ASSERT_EQUAL(choose(&p, link_at(0)).codec, 1); /* unknown link: fewest bytes */
+	CU_ASSERT_EQUAL(choose(&p, link_at(1e-9)).codec, 0);
+	CU_ASSERT_EQUAL(choose(&p, link_at(1e-6)).codec, 1);
+	kerf_plan_destroy(&p);
+	o.fixed_codec = 0;
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &o, c, 3, NULL), 0);
+	CU_ASSERT_EQUAL(choose(&p, link_at(1e-6)).codec, 0);
+	kerf_plan_destroy(&p);
+}
+
+static void test_hedge(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input in = link_at(1e-9);
+	struct kerf_plan_choice c = choose(&p, in);
+
+	CU_ASSERT_EQUAL(c.cut, 0);
+	CU_ASSERT_DOUBLE_EQUAL((double)c.hedge_ns, 1.5 * 12.5 * MS, 1);
+	kerf_plan_destroy(&p);
+
+	struct kerf_plan_options o = dynamic;
+	o.hedge_min_ns = 50 * 1000000;
+	p = make(o);
+	CU_ASSERT_EQUAL(choose(&p, in).hedge_ns, o.hedge_min_ns);
+	kerf_plan_destroy(&p);
+
+	/* However late: start + hedge_ns must not overflow. */
+	o.mode = KERF_PLAN_OFFLOAD;
+	p = make(o);
+	in.tau = 1e30;
+	CU_ASSERT_EQUAL(choose(&p, in).hedge_ns, 3600 * KERF_NS_PER_S);
+	kerf_plan_destroy(&p);
+	o.hedge_min_ns = UINT64_MAX;
+	p = make(o);
+	CU_ASSERT_EQUAL(choose(&p, in).hedge_ns, 3600 * KERF_NS_PER_S);
+	kerf_plan_destroy(&p);
+}
+
+static void test_hostile_inputs_are_local(void)
+{
+	const struct kerf_plan_input hostile[] = {
+		{true, NAN, 0, 0, 0},
+		{true, 1e300, 0, 0, 0},
+		{true, 1e-9, UINT64_MAX, 0, 0},
+		{true, 1e-9, 0, UINT64_MAX, 0},
+		{true, 1e-9, 0, 0, UINT64_MAX},
+		{true, 1e-9, UINT64_MAX, UINT64_MAX, UINT64_MAX},
+	};
+	struct kerf_plan_options o = dynamic;
+	o.hysteresis = 0.05;
+	struct kerf_plan p = make(o);
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(hostile); i++) {
+		CU_ASSERT_EQUAL(choose(&p, link_at(1e-9)).cut, 0);
+		struct kerf_plan_choice c = choose(&p, hostile[i]);
+		CU_ASSERT(c.local && c.total_ns == 100 * MS);
+	}
+	kerf_plan_destroy(&p);
+}
+
+static void test_theta_moves_every_prediction(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_choice c;
+	struct kerf_plan_input in = link_at(1e-9);
+
+	kerf_plan_observe(&p, 1, 40 * MS, 0); /* twice its profile; tail not measured */
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_head, 1 + 1.0 / 16, 1e-12);
+	CU_ASSERT_EQUAL(p.theta_tail, 1);
+	for (unsigned i = 0; i < 300; i++)
+		kerf_plan_observe(&p, 1, 40 * MS, 15 * MS);
+	kerf_plan_predict(&p, 1, &in, &c);
+	CU_ASSERT_DOUBLE_EQUAL(c.head_ns, 40 * MS, 10);
+	CU_ASSERT_DOUBLE_EQUAL(c.tail_ns, 15 * MS, 10);
+	kerf_plan_predict(&p, 2, &in, &c); /* a cut that was not run */
+	CU_ASSERT_DOUBLE_EQUAL(c.head_ns, 200 * MS, 10);
+	kerf_plan_observe(&p, 2, 100 * MS, 1); /* local has no tail */
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 3, 1e-6);
+	kerf_plan_destroy(&p);
+}
+
+static void test_junk_observations(void)
+{
+	const double junk[] = {0, -0.0, -1, NAN, INFINITY, -INFINITY};
+	struct kerf_plan p = make(dynamic);
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(junk); i++)
+		for (unsigned c = 0; c < 5; c++)
+			kerf_plan_observe(&p, c, junk[i], junk[i]);
+	kerf_plan_observe(&p, 0, 5 * MS, 0); /* a profile of 0 has no ratio */
+	kerf_plan_observe(&p, 3, 5 * MS, 5 * MS);
+	kerf_plan_observe(&p, UINT32_MAX, 5 * MS, 5 * MS);
+	CU_ASSERT(p.theta_head == 1 && p.theta_tail == 1);
+	for (unsigned i = 0; i < 1000; i++)
+		kerf_plan_observe(&p, 1, 1e300, 1e-300);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_head, 64, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 1.0 / 64, 1e-9);
+	kerf_plan_destroy(&p);
+}
+
+static int refusal(const struct kerf_plan_options *o, const struct kerf_plan_candidate *c,
+	unsigned n)
+{
+	struct kerf_plan p;
+	struct kerf_err err = {0};
+	int rc = kerf_plan_create(&p, o, c, n, &err);
+
+	CU_ASSERT_EQUAL(rc < 0, err.text[0] != 0);
+	CU_ASSERT(rc == 0 || p.candidates == NULL);
+	kerf_plan_destroy(&p);
+	return rc;
+}
+
+static void test_create_refuses(void)
+{
+	struct kerf_plan_candidate c[3];
+	struct kerf_plan_options o = dynamic;
+
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), 0);
+	CU_ASSERT_EQUAL(refusal(&o, three, 0), -EINVAL);
+	CU_ASSERT_EQUAL(refusal(&o, three, 2), -EINVAL); /* none is local */
+	memcpy(c, three, sizeof(c));
+	c[0].local = true;
+	CU_ASSERT_EQUAL(refusal(&o, c, 3), -EINVAL); /* two are */
+	memcpy(c, three, sizeof(c));
+	c[1].head_ns = -1;
+	CU_ASSERT_EQUAL(refusal(&o, c, 3), -EINVAL);
+	memcpy(c, three, sizeof(c));
+	c[1].cut = -1;
+	CU_ASSERT_EQUAL(refusal(&o, c, 3), -EINVAL);
+
+	o.hysteresis = NAN;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o.hysteresis = 1;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o = dynamic;
+	o.hedge_factor = -1;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o = dynamic;
+	o.mode = KERF_PLAN_FIXED;
+	o.fixed_cut = 4;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o.fixed_cut = 3;
+	o.fixed_codec = 1;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o.fixed_codec = 0;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), 0);
+	o.mode = KERF_PLAN_OFFLOAD; /* cut 0 has codec 1 only */
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o.fixed_codec = -1;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), 0);
+	CU_ASSERT_EQUAL(refusal(&o, three + 1, 2), -EINVAL); /* nothing to offload */
+	o.mode = (enum kerf_plan_mode)7;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+}
+
+UNIT_MAIN("plan.plan", UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
+	UNIT(test_no_ping_pong), UNIT(test_hysteresis_yields_to_a_real_gain),
+	UNIT(test_argmin_against_brute_force), UNIT(test_ties_go_to_the_earlier),
+	UNIT(test_unreachable_is_local_in_every_mode), UNIT(test_no_sample_is_local_with_a_probe),
+	UNIT(test_probe_every_third_local_frame), UNIT(test_local_mode_never_probes),
+	UNIT(test_fixed_and_offload_need_no_sample), UNIT(test_codec_of_a_fixed_cut),
+	UNIT(test_hedge), UNIT(test_hostile_inputs_are_local),
+	UNIT(test_theta_moves_every_prediction), UNIT(test_junk_observations),
+	UNIT(test_create_refuses))
