@@ -1,0 +1,135 @@
+#include <assert.h>
+#include <stdlib.h>
+
+#include "node/node.h"
+
+/* A range of steps on one context. */
+struct engine_range {
+	unsigned step, end;
+	bool emulated;
+	uint64_t spent_ns;  /* slow-down included */
+	uint64_t resume_ns; /* the emulated core is busy until then */
+};
+
+struct engine_compute {
+	struct kerf_compute base;
+	struct kerf_engine *engine;
+	double slowdown;
+	uint64_t (*clock_ns)(void);
+	struct kerf_context **contexts;
+	struct engine_range *ranges;
+};
+
+static float *engine_tensor(void *self, unsigned slot, int id)
+{
+	struct engine_compute *c = self;
+
+	return kerf_context_tensor(c->contexts[slot], id);
+}
+
+static void engine_begin(void *self, unsigned slot, unsigned from, unsigned to, uint64_t now,
+	bool emulated)
+{
+	struct engine_compute *c = self;
+
+	c->ranges[slot] = (struct engine_range){
+		.step = kerf_engine_first_step(c->engine, from),
+		.end = kerf_engine_first_step(c->engine, to),
+		.emulated = emulated,
+		.resume_ns = now,
+	};
+}
+
+static bool engine_advance(void *self, unsigned slot, uint64_t now)
+{
+	struct engine_compute *c = self;
+	struct engine_range *r = &c->ranges[slot];
+
+	if (now < r->resume_ns)
+		return false;
+	if (r->step < r->end) {
+		uint64_t begin = c->clock_ns();
+		int rc = kerf_engine_step(c->contexts[slot], r->step++);
+		uint64_t took = c->clock_ns() - begin;
+
+		assert(rc == 0);
+		if (r->emulated)
+			took = (uint64_t)((double)took * c->slowdown);
+		r->spent_ns += took;
+		r->resume_ns = begin + took;
+		if (r->emulated && c->slowdown > 1)
+			return false;
+	}
+	return r->step == r->end;
+}
+
+static uint64_t engine_next(const void *self, unsigned slot)
+{
+	const struct engine_compute *c = self;
+
+	return c->ranges[slot].resume_ns;
+}
+
+static uint64_t engine_elapsed(const void *self, unsigned slot)
+{
+	const struct engine_compute *c = self;
+
+	return c->ranges[slot].spent_ns;
+}
+
+static void engine_destroy(void *self)
+{
+	struct engine_compute *c = self;
+
+	for (unsigned i = 0; c->contexts && i < c->base.n_slots; i++)
+		kerf_context_free(c->contexts[i]);
+	free(c->contexts);
+	free(c->ranges);
+	free(c);
+}
+
+static const struct kerf_compute_ops engine_ops = {
+	.tensor = engine_tensor,
+	.begin = engine_begin,
+	.advance = engine_advance,
+	.next = engine_next,
+	.elapsed_ns = engine_elapsed,
+	.destroy = engine_destroy,
+};
+
+struct kerf_compute *kerf_compute_engine(struct kerf_engine *e, const struct kerf_model *m,
+	const struct kerf_compute_options *o, uint64_t (*clock_ns)(void), struct kerf_err *err)
+{
+	struct engine_compute *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		goto no_memory;
+	c->base = (struct kerf_compute){.n_slots = o->slots, .self = c, .ops = &engine_ops};
+	c->engine = e;
+	c->slowdown = o->slowdown > 0 ? o->slowdown : 1;
+	c->clock_ns = clock_ns;
+	c->contexts = calloc(o->slots, sizeof(c->contexts[0]));
+	c->ranges = calloc(o->slots, sizeof(c->ranges[0]));
+	if (!c->contexts || !c->ranges)
+		goto no_memory;
+	for (unsigned i = 0; i < o->slots; i++) {
+		c->contexts[i] = kerf_context_create(e, err);
+		if (!c->contexts[i]) {
+			engine_destroy(c);
+			return NULL;
+		}
+	}
+	return &c->base;
+
+no_memory:
+	kerf_err_set(err, -ENOMEM, "%s: no memory for %u contexts", m->graph->name, o->slots);
+	if (c)
+		engine_destroy(c);
+	return NULL;
+}
+
+void kerf_compute_free(struct kerf_compute *c)
+{
+	if (c)
+		c->ops->destroy(c->self);
+}

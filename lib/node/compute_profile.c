@@ -1,0 +1,217 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/node.h"
+
+/* Added to the seed when a tail finds a value that no head has written. */
+#define SPOILED 0x5bd1e995u
+
+struct profile_range {
+	unsigned from, to;
+	uint64_t finish_ns, spent_ns;
+};
+
+struct profile_compute {
+	struct kerf_compute base;
+	const struct kerf_model *model;
+	const struct kerf_profile *profile;
+	double slowdown;
+	size_t *offsets; /* by tensor id, in values; SIZE_MAX = never crosses a cut */
+	size_t values;   /* a slot */
+	float **memory;
+	struct profile_range *ranges;
+};
+
+static float *profile_tensor(void *self, unsigned slot, int id)
+{
+	struct profile_compute *c = self;
+
+	return c->offsets[id] == SIZE_MAX ? NULL : c->memory[slot] + c->offsets[id];
+}
+
+static void profile_begin(void *self, unsigned slot, unsigned from, unsigned to, uint64_t now,
+	bool emulated)
+{
+	struct profile_compute *c = self;
+	double ns = emulated ? c->slowdown * kerf_profile_range_ns(c->profile, from, to) : 0;
+
+	c->ranges[slot] = (struct profile_range){
+		.from = from, .to = to, .finish_ns = now + (uint64_t)ns, .spent_ns = (uint64_t)ns};
+}
+
+static uint32_t hash_values(const float *v, size_t n)
+{
+	uint64_t h = 0x9e3779b97f4a7c15ull ^ n;
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t bits;
+
+		memcpy(&bits, &v[i], sizeof(bits));
+		h = (h ^ bits) * 0xff51afd7ed558ccdull;
+		h ^= h >> 32;
+	}
+	return (uint32_t)h;
+}
+
+/* Value i of tensor `id` in a frame whose input hashes to seed. Value 0 is the seed itself, so that a
+ * tail can tell which frame it holds. */
+static float pattern(uint32_t seed, int id, size_t i)
+{
+	return i ? (float)(((seed ^ (uint32_t)id) + (uint32_t)i) * 2654435761u >> 8) : 0;
+}
+
+static void fill(float *v, size_t n, uint32_t seed, int id)
+{
+	for (size_t i = 1; i < n; i++)
+		v[i] = pattern(seed, id, i);
+	memcpy(v, &seed, sizeof(seed));
+}
+
+static bool intact(const float *v, size_t n, uint32_t seed, int id)
+{
+	if (memcmp(v, &seed, sizeof(seed)))
+		return false;
+	for (size_t i = 1; i < n; i++)
+		if (v[i] != pattern(seed, id, i))
+			return false;
+	return true;
+}
+
+/* Seed of the frame in a slot, from what a range that starts at node `from` reads. */
+static uint32_t range_seed(struct profile_compute *c, unsigned slot, unsigned from)
+{
+	const struct kerf_graph *g = c->model->graph;
+	const struct kerf_cut *cut = &c->model->cuts[from];
+	uint32_t seed;
+
+	if (cut->tensors[0] == g->input)
+		return hash_values(profile_tensor(c, slot, g->input),
+			kerf_tensor_elements(&g->tensors[g->input]));
+	memcpy(&seed, profile_tensor(c, slot, cut->tensors[0]), sizeof(seed));
+	for (int i = 0; i < cut->n_tensors; i++) {
+		int id = cut->tensors[i];
+
+		if (id != g->input && !intact(profile_tensor(c, slot, id),
+					      kerf_tensor_elements(&g->tensors[id]), seed, id))
+			return seed + SPOILED;
+	}
+	return seed;
+}
+
+static void range_write(struct profile_compute *c, unsigned slot, unsigned to, uint32_t seed)
+{
+	const struct kerf_graph *g = c->model->graph;
+	const struct kerf_cut *cut = &c->model->cuts[to];
+
+	if (to + 1 == c->model->n_cuts)
+		fill(profile_tensor(c, slot, g->output),
+			kerf_tensor_elements(&g->tensors[g->output]), seed, g->output);
+	else
+		for (int i = 0; i < cut->n_tensors; i++)
+			if (cut->tensors[i] != g->input)
+				fill(profile_tensor(c, slot, cut->tensors[i]),
+					kerf_tensor_elements(&g->tensors[cut->tensors[i]]), seed,
+					cut->tensors[i]);
+}
+
+static bool profile_advance(void *self, unsigned slot, uint64_t now)
+{
+	struct profile_compute *c = self;
+	const struct profile_range *r = &c->ranges[slot];
+
+	if (now < r->finish_ns)
+		return false;
+	if (r->from < r->to)
+		range_write(c, slot, r->to, range_seed(c, slot, r->from));
+	return true;
+}
+
+static uint64_t profile_next(const void *self, unsigned slot)
+{
+	const struct profile_compute *c = self;
+
+	return c->ranges[slot].finish_ns;
+}
+
+static uint64_t profile_elapsed(const void *self, unsigned slot)
+{
+	const struct profile_compute *c = self;
+
+	return c->ranges[slot].spent_ns;
+}
+
+static void profile_destroy(void *self)
+{
+	struct profile_compute *c = self;
+
+	for (unsigned i = 0; c->memory && i < c->base.n_slots; i++)
+		free(c->memory[i]);
+	free(c->memory);
+	free(c->offsets);
+	free(c->ranges);
+	free(c);
+}
+
+static const struct kerf_compute_ops profile_ops = {
+	.tensor = profile_tensor,
+	.begin = profile_begin,
+	.advance = profile_advance,
+	.next = profile_next,
+	.elapsed_ns = profile_elapsed,
+	.destroy = profile_destroy,
+};
+
+static void place(struct profile_compute *c, int id)
+{
+	if (c->offsets[id] != SIZE_MAX)
+		return;
+	c->offsets[id] = c->values;
+	c->values += kerf_tensor_elements(&c->model->graph->tensors[id]);
+}
+
+/* Gives a place to every tensor that may cross a cut, and to the output. */
+static int place_tensors(struct profile_compute *c)
+{
+	const struct kerf_graph *g = c->model->graph;
+
+	c->offsets = malloc(g->n_tensors * sizeof(c->offsets[0]));
+	if (!c->offsets)
+		return -ENOMEM;
+	for (int i = 0; i < g->n_tensors; i++)
+		c->offsets[i] = SIZE_MAX;
+	place(c, g->input);
+	place(c, g->output);
+	for (unsigned k = 0; k < c->model->n_cuts; k++)
+		for (int i = 0; kerf_model_can_cut(c->model, k) && i < c->model->cuts[k].n_tensors; i++)
+			place(c, c->model->cuts[k].tensors[i]);
+	return 0;
+}
+
+struct kerf_compute *kerf_compute_profile(const struct kerf_profile *p, const struct kerf_model *m,
+	const struct kerf_compute_options *o, struct kerf_err *err)
+{
+	struct profile_compute *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		goto no_memory;
+	c->base = (struct kerf_compute){.n_slots = o->slots, .self = c, .ops = &profile_ops};
+	c->model = m;
+	c->profile = p;
+	c->slowdown = o->slowdown > 0 ? o->slowdown : 1;
+	c->ranges = calloc(o->slots, sizeof(c->ranges[0]));
+	c->memory = calloc(o->slots, sizeof(c->memory[0]));
+	if (!c->ranges || !c->memory || place_tensors(c) < 0)
+		goto no_memory;
+	for (unsigned i = 0; i < o->slots; i++) {
+		c->memory[i] = calloc(c->values, sizeof(float));
+		if (!c->memory[i])
+			goto no_memory;
+	}
+	return &c->base;
+
+no_memory:
+	kerf_err_set(err, -ENOMEM, "%s: no memory for %u contexts", m->graph->name, o->slots);
+	if (c)
+		profile_destroy(c);
+	return NULL;
+}

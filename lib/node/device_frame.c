@@ -1,0 +1,462 @@
+#include <assert.h>
+#include <string.h>
+
+#include "node/device_internal.h"
+
+#define RTO_MIN_NS (20 * 1000000ull)
+
+static unsigned nodes(const struct kerf_device *d)
+{
+	return d->o.model->graph->n_nodes;
+}
+
+void device_load(struct kerf_device *d, unsigned slot, const struct kerf_frame_input *in)
+{
+	const struct kerf_graph *g = d->o.model->graph;
+	const size_t n = kerf_tensor_elements(&g->tensors[g->input]);
+	float *to = d->o.compute->ops->tensor(d->o.compute->self, slot, g->input);
+
+	if (in->pixels)
+		kerf_pixels_to_f32(&d->o.model->pixels, in->pixels, 0, n, to);
+	else
+		memcpy(to, in->values, n * sizeof(float));
+}
+
+/* ---- a frame begins ---- */
+
+static struct frame *free_frame(const struct kerf_device *d)
+{
+	for (unsigned i = 0; i < d->o.in_flight; i++)
+		if (d->frames[i].state == FRAME_FREE)
+			return &d->frames[i];
+	return NULL;
+}
+
+static bool frames_left(const struct kerf_device *d)
+{
+	return !d->draining && (!d->o.frames || d->next_frame < d->o.frames);
+}
+
+static uint64_t due_time(const struct kerf_device *d, uint64_t now)
+{
+	return d->o.period_ns ? d->start_ns + d->next_frame * d->o.period_ns : now;
+}
+
+/* A camera does not wait: when the device falls behind, the oldest frames are skipped. */
+static void skip_late(struct kerf_device *d, uint64_t now)
+{
+	while (d->o.period_ns && frames_left(d) &&
+		now > due_time(d, now) + d->o.period_ns * d->o.skip_backlog) {
+		d->next_frame++;
+		d->stats.skipped++;
+	}
+}
+
+static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64_t now)
+{
+	const uint64_t age = now - d->server_work_at_ns;
+
+	*in = (struct kerf_plan_input){
+		.reachable = d->session.state == KERF_SESSION_READY,
+		.tau = kerf_link_tau(&d->up),
+		.rtt_ns = kerf_link_base_rtt_ns(&d->up),
+		.wait_ns = d->server_work_ns > age ? d->server_work_ns - age : 0,
+	};
+	if (kerf_link_known(&d->down))
+		in->result_ns = (uint64_t)(1e9 * kerf_link_tau(&d->down) *
+			(double)(d->output_values * sizeof(float)));
+}
+
+static void start_probe(struct kerf_device *d, uint64_t now)
+{
+	const struct kerf_message msg = {
+		.type = KERF_MSG_PROBE,
+		.to = d->session.peer,
+		.session = d->session.id,
+		.frame = d->probe_number,
+		.probe_packets = DEVICE_PROBE_PACKETS,
+		.rto_ns = 2 * kerf_link_base_rtt_ns(&d->up) + 10 * RTO_MIN_NS,
+		.max_tries = 3,
+	};
+
+	if (d->probe.state == KERF_SENDER_SENDING || d->probe.state == KERF_SENDER_WAITING)
+		return;
+	if (kerf_sender_start(&d->probe, &msg, now) == 0) {
+		d->probe_number++;
+		d->stats.probes++;
+	}
+}
+
+static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	struct kerf_plan_input in;
+
+	f->number = d->next_frame;
+	f->due_ns = due_time(d, now);
+	f->started_ns = now;
+	f->remote_open = false;
+	f->early = (struct kerf_sample){0};
+	f->sender.wire_bytes = 0;
+	d->next_frame++;
+	d->stats.frames++;
+	d->o.input(d->o.user, f->number, &f->input);
+
+	read_state(d, &in, now);
+	kerf_plan_choose(&d->plan, &in, &f->choice);
+	f->record = (struct kerf_frame_record){
+		.frame = f->number,
+		.due_ns = f->due_ns - d->start_ns,
+		.cut = f->choice.cut,
+		.codec = f->choice.local ? -1 : f->choice.codec,
+		.predicted_ns = (uint64_t)f->choice.total_ns,
+		.rate_bps = kerf_link_rate_bps(&d->up),
+		.rtt_ns = in.rtt_ns,
+		.loss = d->up.loss,
+		.probed = f->choice.probe,
+	};
+	f->hedge_at_ns = f->choice.local ? UINT64_MAX : now + f->choice.hedge_ns;
+	if (f->choice.probe)
+		start_probe(d, now);
+	device_load(d, f->slot, &f->input);
+	f->state = FRAME_HEAD;
+}
+
+/* Frames under way may all end at the server, and each must then find room to be compared. */
+static bool verify_room(const struct kerf_device *d)
+{
+	return !d->o.verify || d->verify.count + d->o.in_flight <= DEVICE_VERIFY_QUEUE;
+}
+
+/* False when no frame could be started: none is due, no context is free, or nobody is there yet. */
+bool frame_start_due(struct kerf_device *d, uint64_t now)
+{
+	struct frame *f = free_frame(d);
+
+	if (!f || !d->started)
+		return false;
+	skip_late(d, now);
+	if (!frames_left(d) || now < due_time(d, now) || !verify_room(d))
+		return false;
+	start_frame(d, f, now);
+	return true;
+}
+
+uint64_t frame_start_next(const struct kerf_device *d)
+{
+	if (!d->started || !frames_left(d) || !free_frame(d) || !verify_room(d))
+		return UINT64_MAX;
+	return due_time(d, 0);
+}
+
+/* ---- it is sent ---- */
+
+static unsigned make_parts(struct kerf_device *d, struct frame *f, struct kerf_part *parts)
+{
+	const struct kerf_model *m = d->o.model;
+	const struct kerf_cut *cut = &m->cuts[f->choice.cut];
+
+	for (int i = 0; i < cut->n_tensors; i++)
+		parts[i] = (struct kerf_part){
+			.values = d->o.compute->ops->tensor(d->o.compute->self, f->slot,
+				cut->tensors[i]),
+			.n = kerf_tensor_elements(&m->graph->tensors[cut->tensors[i]]),
+		};
+	if (f->choice.codec == KERF_CODEC_U8)
+		parts[0] = (struct kerf_part){
+			.pixels = (uint8_t *)(uintptr_t)f->input.pixels, .n = parts[0].n};
+	return cut->n_tensors;
+}
+
+static void describe(const struct kerf_device *d, const struct frame *f, struct kerf_descriptor *desc)
+{
+	const struct kerf_graph *g = d->o.model->graph;
+	const struct kerf_tensor *t = &g->tensors[d->o.model->cuts[f->choice.cut].tensors[0]];
+	const bool image = t->n_dims == 4;
+
+	for (int i = 0; i < 4; i++)
+		desc->dims[i] = i < t->n_dims ? (uint32_t)t->dims[image && i ? i % 3 + 1 : i] : 1;
+	desc->n_tensors = (uint8_t)d->o.model->cuts[f->choice.cut].n_tensors;
+	desc->deadline_ns = f->choice.hedge_ns;
+}
+
+static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	const double tau = kerf_link_tau(&d->up);
+	struct kerf_message msg = {
+		.type = KERF_MSG_DATA,
+		.to = d->session.peer,
+		.session = d->session.id,
+		.frame = f->number,
+		.cut = (uint16_t)f->choice.cut,
+		.codec = f->choice.codec,
+		.tau = tau / d->o.pace_gain,
+	};
+
+	msg.n_parts = make_parts(d, f, msg.parts);
+	describe(d, f, &msg.descriptor);
+	msg.rto_ns = RTO_MIN_NS + 2 * kerf_link_base_rtt_ns(&d->up) +
+		(uint64_t)(1e9 * tau * (double)d->plan.candidates[f->choice.candidate].wire_bytes);
+	f->sent_ns = now;
+	f->state = FRAME_REMOTE;
+	f->remote_open = true;
+	if (d->session.state != KERF_SESSION_READY || kerf_sender_start(&f->sender, &msg, now) < 0) {
+		f->remote_open = false;
+		frame_hedge(d, f, now);
+	}
+}
+
+/* ---- it ends ---- */
+
+static void cancel_remote(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	struct kerf_header h = {
+		.type = KERF_MSG_CANCEL,
+		.session = d->session.id,
+		.frame = f->number,
+		.count = 1,
+		.tx_ns = now,
+	};
+	void *body;
+
+	if (d->session.state == KERF_SESSION_READY)
+		outbox_put(&d->out, kerf_net_packet(&d->net, &d->session.peer, &h, 0, &body));
+	f->remote_open = false;
+}
+
+static void count_frame(struct kerf_device *d, const struct frame *f, enum kerf_where where)
+{
+	d->stats.completed++;
+	d->stats.local += where == KERF_WHERE_LOCAL;
+	d->stats.remote += where == KERF_WHERE_REMOTE;
+	d->stats.hedge_won += where == KERF_WHERE_HEDGED;
+	d->stats.hedged += f->record.hedged;
+}
+
+static void complete(struct kerf_device *d, struct frame *f, enum kerf_where where, uint64_t now)
+{
+	struct kerf_frame_record *r = &f->record;
+	const float *output = f->output;
+
+	if (d->running == f)
+		d->running = NULL;
+	r->where = where;
+	r->latency_ns = now - f->due_ns;
+	if (where == KERF_WHERE_REMOTE) {
+		const uint64_t away = now - f->sent_ns, server = r->queue_ns + r->tail_ns;
+
+		r->net_ns = away > server ? away - server : 0;
+		kerf_plan_observe(&d->plan, f->choice.candidate, (double)r->head_ns,
+			(double)r->tail_ns);
+	} else {
+		output = d->o.compute->ops->tensor(d->o.compute->self, f->slot,
+			d->o.model->graph->output);
+	}
+	if (f->remote_open && where != KERF_WHERE_REMOTE)
+		cancel_remote(d, f, now);
+	f->remote_open = false;
+	if (f->receiver.active && !f->receiver.complete)
+		kerf_receiver_finish(&f->receiver);
+	r->bytes = f->sender.wire_bytes;
+	kerf_sender_finish(&f->sender, KERF_SENDER_DONE, now);
+	count_frame(d, f, where);
+	if (d->o.done)
+		d->o.done(d->o.user, r, output);
+	if (where == KERF_WHERE_REMOTE && d->o.verify)
+		verify_push(d, f);
+	f->state = FRAME_FREE;
+}
+
+/* ---- the core ---- */
+
+static unsigned range_start(const struct frame *f)
+{
+	return f->state == FRAME_HEDGE ? (unsigned)f->choice.cut : 0;
+}
+
+static unsigned range_end(const struct kerf_device *d, const struct frame *f)
+{
+	return f->state == FRAME_HEDGE || f->choice.local ? nodes(d) : (unsigned)f->choice.cut;
+}
+
+/* Hedges first, then the oldest frame. */
+static struct frame *next_to_compute(struct kerf_device *d)
+{
+	struct frame *best = NULL;
+
+	for (unsigned i = 0; i < d->o.in_flight; i++) {
+		struct frame *f = &d->frames[i];
+
+		if (f->state != FRAME_HEAD && f->state != FRAME_HEDGE)
+			continue;
+		if (!best || (f->state == FRAME_HEDGE && best->state == FRAME_HEAD) ||
+			(f->state == best->state && f->number < best->number))
+			best = f;
+	}
+	return best;
+}
+
+static void computed(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	const uint64_t took = d->o.compute->ops->elapsed_ns(d->o.compute->self, f->slot);
+
+	if (f->state == FRAME_HEDGE) {
+		complete(d, f, KERF_WHERE_HEDGED, now);
+		return;
+	}
+	f->record.head_ns = took;
+	if (f->choice.local) {
+		kerf_plan_observe(&d->plan, f->choice.candidate, (double)took, 0);
+		complete(d, f, KERF_WHERE_LOCAL, now);
+	} else {
+		send_tensors(d, f, now);
+	}
+}
+
+void frame_compute(struct kerf_device *d, uint64_t now)
+{
+	struct kerf_compute *c = d->o.compute;
+	struct frame *f = d->running;
+
+	if (!f) {
+		f = next_to_compute(d);
+		if (!f) {
+			verify_advance(d, now);
+			return;
+		}
+		c->ops->begin(c->self, f->slot, range_start(f), range_end(d, f), now, true);
+		d->running = f;
+	}
+	if (c->ops->advance(c->self, f->slot, now)) {
+		d->running = NULL;
+		computed(d, f, now);
+	}
+}
+
+uint64_t frame_compute_next(const struct kerf_device *d)
+{
+	const struct kerf_compute *c = d->o.compute;
+
+	if (d->running)
+		return c->ops->next(c->self, d->running->slot);
+	if (next_to_compute((struct kerf_device *)(uintptr_t)d) || d->verify.count)
+		return 0;
+	return UINT64_MAX;
+}
+
+/* ---- while it is away ---- */
+
+/* Why the result is late, as far as the link can tell; twice no sign at all ends the session. */
+static void learn_from_lateness(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	struct session *s = &d->session;
+	/* Not one sign since the frame left: that bounds the rate of the link from above. */
+	const struct kerf_sample silence = {
+		.label = KERF_LABEL_TIMED_OUT,
+		.tau = 1e-9 * (double)(now - f->sent_ns) /
+			(double)d->plan.candidates[f->choice.candidate].wire_bytes,
+		.error = 1,
+	};
+
+	if (s->state != KERF_SESSION_READY)
+		return;
+	if (s->heard_ns >= f->sent_ns) {
+		s->unheard = 0;
+		kerf_link_update(&d->up, &f->early, now);
+		return;
+	}
+	kerf_link_update(&d->up, &silence, now);
+	if (++s->unheard >= UNHEARD_FRAMES)
+		session_lost(d, now);
+}
+
+/* The result is late, or will not come: finish the frame here, from its own activations. */
+void frame_hedge(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	assert(f->state == FRAME_REMOTE);
+	/* Computing on overwrites the tensors, so what is still to be sent must be in packets. */
+	if (f->sender.state == KERF_SENDER_SENDING && kerf_sender_encode_all(&f->sender) < 0) {
+		kerf_sender_finish(&f->sender, KERF_SENDER_FAILED, now);
+		cancel_remote(d, f, now);
+	}
+	f->state = FRAME_HEDGE;
+	f->record.hedged = true;
+	learn_from_lateness(d, f, now);
+}
+
+/* No result will come for this frame any more. */
+void frame_abandon(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	if (!f->remote_open)
+		return;
+	f->remote_open = false;
+	kerf_sender_finish(&f->sender, KERF_SENDER_FAILED, now);
+	if (f->state == FRAME_REMOTE)
+		frame_hedge(d, f, now);
+}
+
+void frame_poll(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	if (f->sender.state == KERF_SENDER_FAILED)
+		frame_abandon(d, f, now);
+	if (f->state == FRAME_REMOTE && now >= f->hedge_at_ns)
+		frame_hedge(d, f, now);
+	if (f->receiver.active && kerf_receiver_report_due(&f->receiver, now)) {
+		struct kerf_report r;
+
+		kerf_receiver_report(&f->receiver, &r, now);
+		outbox_put(&d->out, kerf_report_packet(&d->net, &d->session.peer, d->session.id,
+			f->number, &r, now));
+		if (f->receiver.complete)
+			kerf_receiver_finish(&f->receiver);
+	}
+}
+
+uint64_t frame_next(const struct kerf_device *d, const struct frame *f)
+{
+	uint64_t t = UINT64_MAX;
+
+	if (f->receiver.active)
+		t = kerf_receiver_next(&f->receiver);
+	if (f->state == FRAME_REMOTE)
+		t = KERF_MIN(t, f->hedge_at_ns);
+	if (f->remote_open)
+		t = KERF_MIN(t, kerf_sender_next(&f->sender));
+	return t;
+}
+
+void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_report *r, uint64_t now)
+{
+	device_learn(d, &f->sender, r, now);
+	f->early = r->flags & KERF_REPORT_COMPLETE ? (struct kerf_sample){0} : report_sample(r);
+	kerf_sender_report(&f->sender, r, now);
+}
+
+static void take_result(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	struct kerf_sample s;
+
+	f->record.queue_ns = f->receiver.descriptor.queue_ns;
+	f->record.tail_ns = f->receiver.descriptor.tail_ns;
+	if (kerf_train_sample(&f->receiver.train, f->receiver.layout.n_packets, &s))
+		kerf_link_update(&d->down, &s, now);
+	complete(d, f, KERF_WHERE_REMOTE, now);
+}
+
+void frame_result(struct kerf_device *d, struct frame *f, const struct kerf_header *h,
+	const uint8_t *payload, size_t len, uint32_t wire_len, uint64_t rx_ns, uint64_t now)
+{
+	struct kerf_part part = {.values = f->output, .n = d->output_values};
+	int rc = 0;
+
+	if (!f->receiver.active || f->receiver.frame != h->frame) {
+		if (f->receiver.active)
+			kerf_receiver_finish(&f->receiver);
+		rc = kerf_receiver_start(&f->receiver, h, &part, 1, d->net.payload_bytes, now);
+	}
+	if (rc == 0)
+		rc = kerf_receiver_packet(&f->receiver, h, payload, len, wire_len, rx_ns);
+	if (rc < 0)
+		d->net.drops[rc == -EALREADY ? KERF_DROP_DUPLICATE : KERF_DROP_UNEXPECTED]++;
+	else if (f->receiver.complete)
+		take_result(d, f, now);
+}
