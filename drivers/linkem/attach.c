@@ -1,6 +1,6 @@
 /*
- * The emulator on an ethdev port in real time: an RX callback that takes what the PMD received and gives
- * back what is due, and a TX callback that stamps.
+ * The emulator on an ethdev port in real time: an RX callback that takes what the PMD received and
+ * gives back what is due, and a TX callback that stamps.
  */
 #include "linkem/linkem_internal.h"
 
@@ -69,9 +69,10 @@ void kerf_linkem_detach(struct kerf_linkem *e)
 	e->epoch_ns = 0;
 }
 
-static uint16_t stamp(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n, void *clock)
+static uint16_t stamp(
+	uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uint16_t n, void *clock)
 {
-	uint64_t (*clock_ns)(void) = (uint64_t (*)(void))(uintptr_t)clock;
+	uint64_t (*clock_ns)(void) = (uint64_t(*)(void))(uintptr_t)clock;
 	uint64_t now = clock_ns();
 
 	for (uint16_t i = 0; i < n; i++) {
@@ -81,14 +82,14 @@ static uint16_t stamp(uint16_t port, uint16_t queue, struct rte_mbuf **pkts, uin
 	return n;
 }
 
-int kerf_linkem_stamp_tx(uint16_t port, uint16_t queue, uint64_t (*clock_ns)(void),
-	struct kerf_err *err)
+int kerf_linkem_stamp_tx(
+	uint16_t port, uint16_t queue, uint64_t (*clock_ns)(void), struct kerf_err *err)
 {
 	int ret = kerf_linkem_timestamp_field(&stamp_offset, &stamp_flag);
 
 	if (ret < 0)
-		return kerf_err_set(err, ret, "linkem: no timestamp field in mbufs: %s",
-			rte_strerror(-ret));
+		return kerf_err_set(
+			err, ret, "linkem: no timestamp field in mbufs: %s", rte_strerror(-ret));
 	if (rte_eth_add_tx_callback(port, queue, stamp, (void *)(uintptr_t)clock_ns))
 		return 0;
 	return kerf_err_set(err, -rte_errno, "linkem: port %u takes no TX callback on queue %u: %s",

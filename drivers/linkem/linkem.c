@@ -23,13 +23,13 @@ static int check_steps(const struct kerf_linkem_step *steps, unsigned n, struct 
 	if (n && !steps)
 		return kerf_err_set(err, -EINVAL, "linkem: %u steps at address 0", n);
 	if (n && steps[0].at_ps != 0)
-		return kerf_err_set(err, -EINVAL, "linkem: first step at %" PRIu64 " ps: expected 0",
-			steps[0].at_ps);
+		return kerf_err_set(err, -EINVAL,
+			"linkem: first step at %" PRIu64 " ps: expected 0", steps[0].at_ps);
 	for (unsigned i = 0; i < n; i++) {
 		if (i && steps[i].at_ps <= steps[i - 1].at_ps)
 			return kerf_err_set(err, -EINVAL,
-				"linkem: step %u at %" PRIu64 " ps: expected later than %" PRIu64, i,
-				steps[i].at_ps, steps[i - 1].at_ps);
+				"linkem: step %u at %" PRIu64 " ps: expected later than %" PRIu64,
+				i, steps[i].at_ps, steps[i - 1].at_ps);
 		if (steps[i].bps > KERF_LINKEM_MAX_BPS)
 			return kerf_err_set(err, -EINVAL,
 				"linkem: step %u: %" PRIu64 " bit/s: expected at most %llu", i,
@@ -90,7 +90,8 @@ struct kerf_linkem *kerf_linkem_create(const struct kerf_linkem_config *c, struc
 	return NULL;
 
 no_memory:
-	kerf_err_set(err, -ENOMEM, "linkem: no memory for %u packets and %u steps", room, c->n_steps);
+	kerf_err_set(
+		err, -ENOMEM, "linkem: no memory for %u packets and %u steps", room, c->n_steps);
 	kerf_linkem_destroy(e);
 	return NULL;
 }
@@ -127,9 +128,8 @@ static uint64_t time_of_work(struct kerf_linkem *e, kerf_work end)
 		return NEVER; /* the last step: an earlier one of rate 0 does not stop the loop */
 	kerf_work left = end - s->work;
 	/* Most packets end soon after a step began: the short division is several times faster. */
-	kerf_work ps = left <= UINT64_MAX - s->bps
-		? ((uint64_t)left + s->bps - 1) / s->bps
-		: (left + s->bps - 1) / s->bps;
+	kerf_work ps = left <= UINT64_MAX - s->bps ? ((uint64_t)left + s->bps - 1) / s->bps
+						   : (left + s->bps - 1) / s->bps;
 	return ps < NEVER - s->at_ps ? s->at_ps + (uint64_t)ps : NEVER;
 }
 
@@ -172,7 +172,8 @@ static bool admit(struct kerf_linkem *e, uint32_t len)
 	return true;
 }
 
-void kerf_linkem_push(struct kerf_linkem *e, uint64_t arrival_ps, struct rte_mbuf **pkts, unsigned n)
+void kerf_linkem_push(
+	struct kerf_linkem *e, uint64_t arrival_ps, struct rte_mbuf **pkts, unsigned n)
 {
 	assert(arrival_ps >= e->last_arrival_ps);
 	e->last_arrival_ps = arrival_ps;
@@ -195,8 +196,8 @@ void kerf_linkem_push(struct kerf_linkem *e, uint64_t arrival_ps, struct rte_mbu
 	}
 }
 
-unsigned kerf_linkem_pull(struct kerf_linkem *e, uint64_t now_ps, struct rte_mbuf **pkts,
-	unsigned max)
+unsigned kerf_linkem_pull(
+	struct kerf_linkem *e, uint64_t now_ps, struct rte_mbuf **pkts, unsigned max)
 {
 	unsigned n = 0;
 

@@ -5,12 +5,12 @@
  *	kerf_linkem_push(e, arrival_ps, pkts, n);            // packets enter the link
  *	n = kerf_linkem_pull(e, now_ps, pkts, 32);           // those that are out by now
  *
- * or, on an ethdev port in real time: kerf_linkem_attach(e, port, queue, clock_ns, &err), which is an
- * RX callback: packets are held and released when they would have arrived.
+ * or, on an ethdev port in real time: kerf_linkem_attach(e, port, queue, clock_ns, epoch_ns, &err),
+ * an RX callback: packets are held and released when they would have arrived.
  *
- * Order of effects: queue limit, serialisation at the link's rate, propagation delay. First in, first
- * out. Departures are computed from arrival stamps alone, in integer picoseconds, exactly across
- * changes of the rate, stretches of rate 0 included; when anybody polled has no influence.
+ * Order of effects: queue limit, serialisation at the link's rate, propagation delay. First in,
+ * first out. Departures are computed from arrival stamps alone, in integer picoseconds, exactly
+ * across changes of the rate, stretches of rate 0 included; when anybody polled has no influence.
  *
  * Precisely. W(t) is the integral of the rate from 0 to t. A packet occupies b = 8 x (L2 bytes +
  * overhead) bits. Packet i starts at work s_i = max(W(arrival_i), e_(i-1)) and ends at
@@ -25,8 +25,8 @@
  *
  * Packets that will never leave (rate 0 to the end) stay in the queue until it is destroyed.
  * Packet data are never written; timestamp dynfield and its flag are (the ring port hands over the
- * very mbuf of which its sender keeps a reference). After create nothing is allocated. One thread at
- * a time uses an emulator.
+ * very mbuf of which its sender keeps a reference). After create nothing is allocated. One thread
+ * at a time uses an emulator.
  */
 #pragma once
 
@@ -49,8 +49,8 @@ struct kerf_linkem_config {
 	uint64_t delay_ps;       /* propagation */
 	uint64_t queue_bytes;    /* most L2 bytes that may wait, newcomer included; 0 = no limit */
 	uint32_t overhead_bytes; /* per packet: Ethernet 24 */
-	/* Room for packets held at once, up to 2^24; 0 = 65536. A full room drops as well; that alone
-	 * depends on when packets were pulled. */
+	/* Room for packets held at once, up to 2^24; 0 = 65536. A full room drops as well; that
+	 * alone depends on when packets were pulled. */
 	unsigned max_packets;
 };
 
@@ -63,17 +63,19 @@ struct kerf_linkem_stats {
 
 struct kerf_linkem;
 
-/* After rte_eal_init. Epoch: arrival and now stamps count from 0 = the start of step 0. NULL on error. */
+/* After rte_eal_init. Epoch: arrival and now stamps count from 0 = the start of step 0. NULL on
+ * error. */
 struct kerf_linkem *kerf_linkem_create(const struct kerf_linkem_config *config,
 	struct kerf_err *err);
 /* Frees what it still holds. */
 void kerf_linkem_destroy(struct kerf_linkem *e);
 
-/* Takes ownership of all n packets; arrival stamps must not decrease from call to call (asserted). */
+/* Takes ownership of all n packets; arrival stamps must not decrease (asserted). */
 void kerf_linkem_push(struct kerf_linkem *e, uint64_t arrival_ps, struct rte_mbuf **pkts,
 	unsigned n);
-/* Packets delivered by now_ps, oldest first, each with its exact delivery time (ns, rounded down; of
- * the attached clock, else since the epoch) in the RX timestamp dynfield. The caller owns them. */
+/* Packets delivered by now_ps, oldest first, each with its exact delivery time (ns, rounded
+ * down; of the attached clock, else since the epoch) in the RX timestamp dynfield. The caller owns
+ * them. */
 unsigned kerf_linkem_pull(struct kerf_linkem *e, uint64_t now_ps, struct rte_mbuf **pkts,
 	unsigned max);
 /* Delivery time of the next packet in ps; UINT64_MAX when there is none or it never leaves. */
@@ -86,18 +88,19 @@ const struct kerf_linkem_stats *kerf_linkem_stats(const struct kerf_linkem *e);
 int kerf_linkem_timestamp_field(int *offset, uint64_t *flag);
 
 /*
- * Hangs the emulator into (port, rx queue): packets arrive at the stamp that the sending side left in the
- * timestamp dynfield (kerf_linkem_stamp_tx) or, without one, at the time of the poll; a stamp that goes back
- * or lies in the future counts as the previous one or as now. clock_ns is the program's monotonic clock,
- * epoch_ns its value at time 0 of the steps. On a ring port the sending side must stamp: its repeats are mbufs
- * that still carry the stamp of their last delivery.
+ * Hangs the emulator into (port, rx queue): packets arrive at the stamp that the sending side left
+ * in the timestamp dynfield (kerf_linkem_stamp_tx) or, without one, at the time of the poll; a
+ * stamp that goes back or lies in the future counts as the previous one or as now. clock_ns is the
+ * program's monotonic clock, epoch_ns its value at time 0 of the steps. On a ring port the sending
+ * side must stamp: its repeats are mbufs that still carry the stamp of their last delivery.
  */
 int kerf_linkem_attach(struct kerf_linkem *e, uint16_t port, uint16_t queue,
 	uint64_t (*clock_ns)(void), uint64_t epoch_ns, struct kerf_err *err);
-/* Nobody may be polling the port. Packets still held are freed by destroy, which detaches as well. */
+/* Nobody may be polling the port. Destroying detaches as well and frees what is still held. */
 void kerf_linkem_detach(struct kerf_linkem *e);
 
-/* Adds a TX callback that leaves the transmit time (one reading per burst) in each packet's timestamp
- * dynfield, for a port whose packets reach an emulator in the same process (ring). It goes with the port. */
+/* Adds a TX callback that leaves the transmit time (one reading per burst) in each packet's
+ * timestamp dynfield, for a port whose packets reach an emulator in the same process (ring). It
+ * goes with the port. */
 int kerf_linkem_stamp_tx(uint16_t port, uint16_t queue, uint64_t (*clock_ns)(void),
 	struct kerf_err *err);

@@ -32,8 +32,9 @@ struct kerf_linkem {
 	uint32_t overhead_bytes;
 
 	/*
-	 * Ring of packets by running number: [out, in) are held, [waiting, in) have not finished at the last
-	 * arrival. waiting may lie before out, when a packet was pulled at a time later than the next arrival stamp.
+	 * Ring of packets by running number: [out, in) are held, [waiting, in) have not finished at
+	 * the last arrival. waiting may lie before out, when a packet was pulled at a time later
+	 * than the next arrival stamp.
 	 */
 	struct linkem_packet *packets;
 	uint32_t mask, room;

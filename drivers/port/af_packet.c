@@ -3,8 +3,9 @@
  * CAP_NET_RAW, copies each packet twice. Mostly for veth between network namespaces.
  *
  * The queueing discipline is bypassed: a packet then goes straight to the driver, so that the ring
- * is never held up by a full qdisc, on which this PMD would block in poll() without a time limit. The price:
- * a tc qdisc on this very interface is not seen (put it on the other end, or emulate the link).
+ * is never held up by a full qdisc, on which this PMD would block in poll() without a time limit.
+ * The price: a tc qdisc on this very interface is not seen (put it on the other end, or emulate the
+ * link).
  */
 #include "port/port_internal.h"
 
@@ -50,12 +51,13 @@ static int check_mtu(const struct kerf_port_options *o, unsigned kernel, struct 
 {
 	if (kernel < o->mtu)
 		return kerf_err_set(err, -EMSGSIZE,
-			"af_packet: the kernel's MTU of %s is %u, the port's %u: ip link set dev %s mtu %u",
+			"af_packet: the kernel's MTU of %s is %u, the port's %u: ip link set dev "
+			"%s mtu %u",
 			o->iface, kernel, o->mtu, o->iface, o->mtu);
 	if (kernel + KERF_PORT_L2_BYTES > largest_frame(o))
 		return kerf_err_set(err, -EMSGSIZE,
-			"af_packet: the kernel's MTU of %s is %u, packet buffers hold %u: ip link set dev "
-			"%s mtu %u, or raise the port's mtu",
+			"af_packet: the kernel's MTU of %s is %u, packet buffers hold %u: ip link "
+			"set dev %s mtu %u, or raise the port's mtu",
 			o->iface, kernel, largest_frame(o) - KERF_PORT_L2_BYTES, o->iface, o->mtu);
 	return 0;
 }
@@ -67,8 +69,9 @@ static int check_state(const struct kerf_port_options *o, int fd, struct kerf_er
 	int ret = ask(fd, o->iface, SIOCGIFFLAGS, &ifr);
 	if (ret == -ENODEV)
 		return kerf_err_set(err, ret,
-			"af_packet: no interface %s here: 'ip link' lists them; for one in a namespace run "
-			"under ip netns exec NAME", o->iface);
+			"af_packet: no interface %s here: 'ip link' lists them; for one in a "
+			"namespace run under ip netns exec NAME",
+			o->iface);
 	if (ret == 0 && !(ifr.ifr_flags & IFF_UP))
 		return kerf_err_set(err, -ENETDOWN, "af_packet: %s is down: ip link set dev %s up",
 			o->iface, o->iface);
@@ -97,18 +100,19 @@ static int check(const struct kerf_port_options *o, struct kerf_err *err)
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); /* protocol 0: takes no packets */
 	if (fd < 0 && errno == EPERM)
 		return kerf_err_set(err, -EPERM,
-			"af_packet: %s: no permission for packet sockets (CAP_NET_RAW): run it with sudo",
+			"af_packet: %s: no permission for packet sockets (CAP_NET_RAW): run it "
+			"with sudo",
 			o->iface);
 	if (fd < 0)
-		return kerf_err_set(err, -errno, "af_packet: %s: packet socket: %s", o->iface,
-			strerror(errno));
+		return kerf_err_set(
+			err, -errno, "af_packet: %s: packet socket: %s", o->iface, strerror(errno));
 	ret = check_state(o, fd, err);
 	close(fd);
 	return ret;
 }
 
-static int device(const struct kerf_port_options *o, char name[64], char args[192],
-	struct kerf_err *err)
+static int device(
+	const struct kerf_port_options *o, char name[64], char args[192], struct kerf_err *err)
 {
 	unsigned frame = frame_bytes(o);
 
@@ -134,8 +138,9 @@ static int started(struct kerf_port *p, const struct kerf_port_options *o, struc
 		return 0;
 	int ret = rte_eth_promiscuous_enable(p->id);
 	if (ret < 0)
-		return kerf_err_set(err, ret, "af_packet: %s: promiscuous mode: %s: run it with sudo",
-			o->iface, strerror(-ret));
+		return kerf_err_set(err, ret,
+			"af_packet: %s: promiscuous mode: %s: run it with sudo", o->iface,
+			strerror(-ret));
 	return 0;
 }
 
@@ -153,7 +158,7 @@ static bool is_linked(struct kerf_port *p)
 	const int wanted = IFF_UP | IFF_RUNNING;
 
 	return ask(p->control_fd, p->iface, SIOCGIFFLAGS, &ifr) == 0 &&
-		(ifr.ifr_flags & wanted) == wanted;
+	       (ifr.ifr_flags & wanted) == wanted;
 }
 
 const struct kerf_port_kind kerf_port_af_packet = {

@@ -1,10 +1,10 @@
 /*
- * Shared memory between two processes (PMD net_memif), no root and no huge pages needed. Each packet
- * is copied twice: into a shared buffer by the sender, out of it by the receiver.
+ * Shared memory between two processes (PMD net_memif), no root and no huge pages needed. Each
+ * packet is copied twice: into a shared buffer by the sender, out of it by the receiver.
  *
  * The client makes the memory and connects; the server listens. The PMD connects when it is
- * started, which fails while nobody listens, and never again; so port.c stops and starts a client whose link
- * is down, and either end may come first, go and come back.
+ * started, which fails while nobody listens, and never again; so port.c stops and starts a client
+ * whose link is down, and either end may come first, go and come back.
  */
 #include "port/port_internal.h"
 
@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 /*
- * Size of a shared buffer: never smaller than the largest frame, because a frame that spans two sets
- * a flag in the ring that releases before 24.11.5 and 25.11.1 never clear.
+ * Size of a shared buffer: never smaller than the largest frame, because a frame that spans two
+ * sets a flag in the ring that releases before 24.11.5 and 25.11.1 never clear.
  */
 static unsigned buffer_bytes(const struct kerf_port_options *o)
 {
@@ -54,10 +54,12 @@ static int clear_stale_socket(const char *path, struct kerf_err *err)
 	int ret = probe(path);
 	if (ret == 1)
 		return kerf_err_set(err, -EADDRINUSE,
-			"memif: another server listens on %s: stop it or choose another path", path);
+			"memif: another server listens on %s: stop it or choose another path",
+			path);
 	if (ret < 0 || unlink(path) < 0)
 		return kerf_err_set(err, ret < 0 ? ret : -errno,
-			"memif: %s is left over from a server that died and cannot be removed: sudo rm %s",
+			"memif: %s is left over from a server that died and cannot be removed: "
+			"sudo rm %s",
 			path, path);
 	return 0;
 }
@@ -69,12 +71,13 @@ static int check_directory(const char *path, struct kerf_err *err)
 
 	snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path), path);
 	if (access(dir, F_OK) < 0)
-		return kerf_err_set(err, -ENOENT, "memif: no directory %s for socket %s: mkdir -p %s",
-			dir, path, dir);
+		return kerf_err_set(err, -ENOENT,
+			"memif: no directory %s for socket %s: mkdir -p %s", dir, path, dir);
 	if (access(dir, R_OK | W_OK) < 0) /* the PMD wants both, of a client too */
 		return kerf_err_set(err, -EACCES,
 			"memif: no permission in %s for socket %s: use sudo or a path such as "
-			"/tmp/kerf.sock", dir, path);
+			"/tmp/kerf.sock",
+			dir, path);
 	return 0;
 }
 
@@ -89,15 +92,19 @@ static int check(const struct kerf_port_options *o, struct kerf_err *err)
 			path ? path : "");
 	if (strlen(path) > limit)
 		return kerf_err_set(err, -ENAMETOOLONG,
-			"memif: socket path of %zu characters: expected at most %zu", strlen(path), limit);
+			"memif: socket path of %zu characters: expected at most %zu", strlen(path),
+			limit);
 	if (strpbrk(path, ",=[]\"' "))
 		return kerf_err_set(err, -EINVAL,
-			"memif: socket '%s': none of , = [ ] quotes and blanks may be in it, EAL would "
-			"split it there", path);
+			"memif: socket '%s': none of , = [ ] quotes and blanks may be in it, EAL "
+			"would split it there",
+			path);
 	int ret = check_directory(path, err);
 	if (ret == 0 && access(path, F_OK) == 0 && access(path, W_OK) < 0)
 		return kerf_err_set(err, -EACCES,
-			"memif: no permission for socket %s: run both ends as one user, or use sudo", path);
+			"memif: no permission for socket %s: run both ends as one user, or use "
+			"sudo",
+			path);
 	return ret == 0 && o->server ? clear_stale_socket(path, err) : ret;
 }
 
@@ -111,8 +118,8 @@ static uint32_t hash(const char *text)
 	return h;
 }
 
-static int device(const struct kerf_port_options *o, char name[64], char args[192],
-	struct kerf_err *err)
+static int device(
+	const struct kerf_port_options *o, char name[64], char args[192], struct kerf_err *err)
 {
 	const char *role = o->server ? "server" : "client";
 	unsigned log2_ring = (unsigned)__builtin_ctz(KERF_MAX(o->rx_ring, o->tx_ring));
@@ -122,13 +129,14 @@ static int device(const struct kerf_port_options *o, char name[64], char args[19
 		return check(o, err);
 	snprintf(name, 64, "net_memif_%s_%08x", role, hash(o->socket));
 	if (o->mac)
-		snprintf(mac, sizeof(mac), ",mac=%02x:%02x:%02x:%02x:%02x:%02x", o->mac[0], o->mac[1],
-			o->mac[2], o->mac[3], o->mac[4], o->mac[5]);
+		snprintf(mac, sizeof(mac), ",mac=%02x:%02x:%02x:%02x:%02x:%02x", o->mac[0],
+			o->mac[1], o->mac[2], o->mac[3], o->mac[4], o->mac[5]);
 	/* The socket is abstract by default, which would ignore the path's permissions. */
-	int n = snprintf(args, 192, "role=%s,bsize=%u,rsize=%u%s,socket-abstract=no,socket=%s", role,
-		buffer_bytes(o), log2_ring, mac, o->socket);
+	int n = snprintf(args, 192, "role=%s,bsize=%u,rsize=%u%s,socket-abstract=no,socket=%s",
+		role, buffer_bytes(o), log2_ring, mac, o->socket);
 	if (n < 0 || n >= 192)
-		return kerf_err_set(err, -ENAMETOOLONG, "memif: socket path is too long: %s", o->socket);
+		return kerf_err_set(
+			err, -ENAMETOOLONG, "memif: socket path is too long: %s", o->socket);
 	return 0;
 }
 
@@ -136,13 +144,12 @@ static int device(const struct kerf_port_options *o, char name[64], char args[19
  * Each attempt of a client to connect while nobody listens is an error in the PMD's log, a
  * hundred a second. Silence it unless somebody chose a level for it.
  */
-static int started(struct kerf_port *p, const struct kerf_port_options *o, struct kerf_err *err)
+static void quieten(void)
 {
 	int type = rte_log_register("pmd.net.memif");
 
 	if (type >= 0 && rte_log_get_level((uint32_t)type) == RTE_LOG_NOTICE)
 		rte_log_set_level((uint32_t)type, RTE_LOG_CRIT);
-	return 0;
 }
 
 static bool is_client(const struct kerf_port_options *o)
@@ -154,7 +161,7 @@ static bool is_client(const struct kerf_port_options *o)
 static bool multi_segment(void)
 {
 	return RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0) ||
-		RTE_VERSION >= RTE_VERSION_NUM(25, 11, 1, 0);
+	       RTE_VERSION >= RTE_VERSION_NUM(25, 11, 1, 0);
 }
 
 const struct kerf_port_kind kerf_port_memif = {
@@ -164,6 +171,6 @@ const struct kerf_port_kind kerf_port_memif = {
 	.room_bytes = buffer_bytes, /* a received buffer fits one mbuf */
 	.gated = true,
 	.start_connects = is_client,
-	.started = started,
+	.before_start = quieten,
 	.multi_segment = multi_segment,
 };

@@ -31,13 +31,13 @@ static int check_ring(const char *what, unsigned n, struct kerf_err *err)
 {
 	if (n >= 64 && n <= MAX_RING && (n & (n - 1)) == 0)
 		return 0;
-	return kerf_err_set(err, -EINVAL, "port: %s %u: expected a power of two from 64 to %u", what, n,
-		MAX_RING);
+	return kerf_err_set(err, -EINVAL, "port: %s %u: expected a power of two from 64 to %u",
+		what, n, MAX_RING);
 }
 
 /*
- * Packets that can be out at once without anybody sending: a full ring of each direction (kind ring:
- * they are mbufs; the others copy, but a sender holds as many by reference until they are
+ * Packets that can be out at once without anybody sending: a full ring of each direction (kind
+ * ring: they are mbufs; the others copy, but a sender holds as many by reference until they are
  * acknowledged), one burst that RX allocates ahead, and the caches of two threads (1.5 times each).
  */
 static unsigned min_mbufs(const struct kerf_port_options *o)
@@ -53,7 +53,8 @@ int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_option
 	*full = *o;
 	*kind = find_kind(o->kind);
 	if (!*kind)
-		return kerf_err_set(err, -EINVAL, "port: kind '%s': expected ring, memif or af_packet",
+		return kerf_err_set(err, -EINVAL,
+			"port: kind '%s': expected ring, memif or af_packet",
 			o->kind ? o->kind : "");
 	full->mtu = o->mtu ? o->mtu : DEFAULT_MTU;
 	full->mbufs = o->mbufs ? o->mbufs : DEFAULT_MBUFS;
@@ -76,8 +77,8 @@ int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_option
 	return 0;
 }
 
-int kerf_port_eal_args(const struct kerf_port_options *o, char args[][256], unsigned *n,
-	struct kerf_err *err)
+int kerf_port_eal_args(
+	const struct kerf_port_options *o, char args[][256], unsigned *n, struct kerf_err *err)
 {
 	const struct kerf_port_kind *kind;
 	struct kerf_port_options full;
@@ -108,8 +109,8 @@ static unsigned pool_megabytes(unsigned mbufs, unsigned room)
 	return (unsigned)(mbufs * each >> 20) + 1;
 }
 
-struct rte_mempool *kerf_port_create_pool(const struct kerf_port_options *o,
-	const struct kerf_port_kind *kind, struct kerf_err *err)
+struct rte_mempool *kerf_port_create_pool(
+	const struct kerf_port_options *o, const struct kerf_port_kind *kind, struct kerf_err *err)
 {
 	static unsigned created; /* names must differ; ports are opened by one thread */
 	unsigned room = RTE_ALIGN_CEIL(kind->room_bytes(o), 64);
@@ -120,8 +121,9 @@ struct rte_mempool *kerf_port_create_pool(const struct kerf_port_options *o,
 		(uint16_t)(RTE_PKTMBUF_HEADROOM + room), SOCKET_ID_ANY);
 	if (!pool)
 		kerf_err_set(err, -ENOMEM,
-			"port %s: no memory for %u mbufs of %u bytes (about %u MB): give EAL more, as "
-			"--no-huge -m %u or sudo sysctl -w vm.nr_hugepages=%u, or ask for fewer mbufs",
+			"port %s: no memory for %u mbufs of %u bytes (about %u MB): give EAL more, "
+			"as --no-huge -m %u or sudo sysctl -w vm.nr_hugepages=%u, or ask for fewer "
+			"mbufs",
 			kind->name, o->mbufs, room, pool_megabytes(o->mbufs, room),
 			2 * pool_megabytes(o->mbufs, room), pool_megabytes(o->mbufs, room));
 	return pool;
@@ -136,8 +138,8 @@ void kerf_port_free_pool(struct rte_mempool *pool)
 
 static int failed(const struct kerf_port *p, const char *what, int ret, struct kerf_err *err)
 {
-	return kerf_err_set(err, ret, "port %s (%u): %s: %s", p->kind, p->id, what,
-		rte_strerror(-ret));
+	return kerf_err_set(
+		err, ret, "port %s (%u): %s: %s", p->kind, p->id, what, rte_strerror(-ret));
 }
 
 /* One queue each way. The MTU is left at ethdev's default: memif and af_packet report a
@@ -177,7 +179,8 @@ static void choose_mac(struct kerf_port *p, const uint8_t *wanted)
 	struct rte_ether_addr own = {0};
 
 	if (rte_eth_macaddr_get(p->id, &own) < 0 || rte_is_zero_ether_addr(&own)) {
-		const uint8_t made[6] = {0x02, 'k', 'e', 'r', (uint8_t)(p->id >> 8), (uint8_t)p->id};
+		const uint8_t made[6] = {
+			0x02, 'k', 'e', 'r', (uint8_t)(p->id >> 8), (uint8_t)p->id};
 		memcpy(own.addr_bytes, made, sizeof(made));
 	}
 	memcpy(p->mac, wanted ? wanted : own.addr_bytes, sizeof(p->mac));
@@ -203,6 +206,8 @@ int kerf_port_start(struct kerf_port *p, const struct kerf_port_options *o,
 	if (ret < 0)
 		return ret;
 	p->reconnects = kind->start_connects && kind->start_connects(o);
+	if (kind->before_start)
+		kind->before_start();
 	ret = start_device(p, rte_get_tsc_cycles());
 	if (ret < 0 && !p->reconnects)
 		return failed(p, "start", ret, err);
@@ -240,11 +245,11 @@ static int find_device(struct kerf_port *p, const struct kerf_port_options *o,
 		ret = rte_eth_dev_get_port_by_name(name, &p->id);
 	if (ret < 0)
 		return kerf_err_set(err, ret,
-			"port %s: EAL makes no device %s,%s (%s): is the PMD installed? apt-get install "
-			"librte-net-%s%s",
+			"port %s: EAL makes no device %s,%s (%s): is the PMD installed? apt-get "
+			"install librte-net-%s%u",
 			kind->name, name, values, rte_strerror(-ret),
 			strcmp(kind->name, "memif") ? "af-packet" : "memif",
-			RTE_VERSION < RTE_VERSION_NUM(23, 11, 0, 0) ? "23" : "24");
+			RTE_VER_YEAR + (RTE_VER_MONTH >= 11)); /* the ABI's number */
 	return 0;
 }
 

@@ -9,11 +9,11 @@
  *
  * One file per kind knows that kind's PMD: its arguments, real MTU limit, pool sizes, known bugs.
  *
- * What a person can get wrong (interface, socket, permission, MTU) is checked by kerf_port_eal_args,
- * before EAL probes the device, because EAL itself only logs that a probe failed. A port whose device
- * EAL did not create is hot-plugged by kerf_port_open. One thread at a time uses a port; different
- * ports may be used by different threads. One RX and one TX queue, both number 0; packets that wait
- * in TX are never fast-freed, so they may carry extra references.
+ * What a person can get wrong (interface, socket, permission, MTU) is checked by
+ * kerf_port_eal_args, before EAL probes the device, because EAL itself only logs that a probe
+ * failed. A port whose device EAL did not create is hot-plugged by kerf_port_open. One thread at a
+ * time uses a port; different ports may be used by different threads. One RX and one TX queue, both
+ * number 0; MBUF_FAST_FREE is never on, so packets may carry extra references.
  */
 #pragma once
 
@@ -57,8 +57,8 @@ struct kerf_port {
 };
 
 /*
- * EAL arguments for this kind, in KERF_PORT_MAX_EAL_ARGS caller-provided buffers of 256 bytes each; *n is
- * how many (ring: none). memif server: removes a socket file that a killed server left behind.
+ * EAL arguments for this kind, in KERF_PORT_MAX_EAL_ARGS caller-provided buffers of 256 bytes each;
+ * *n is how many (ring: none). memif server: removes a socket file that a killed server left.
  */
 int kerf_port_eal_args(const struct kerf_port_options *o, char args[][256], unsigned *n,
 	struct kerf_err *err);
@@ -72,11 +72,11 @@ int kerf_port_open_ring_pair(struct kerf_port *a, struct kerf_port *b,
  * on a port that is not open. */
 void kerf_port_close(struct kerf_port *p);
 
-/* The link is up (memif: the peer is connected), as of at most 10 ms ago. Never blocks; asks a memif client
- * to connect again, as kerf_port_rx does. */
+/* The link is up (memif: the peer is connected), as of at most 10 ms ago. Never blocks. Makes a
+ * memif client connect again, as kerf_port_rx does. */
 bool kerf_port_is_up(struct kerf_port *p);
 
-/* memif: either may pass up packets for some microseconds every millisecond (gate.c tells why). */
+/* memif: while EAL's interrupt thread has something to do, neither moves packets (see gate.c). */
 unsigned kerf_port_rx(struct kerf_port *p, struct rte_mbuf **pkts, unsigned n);
 /* Returns how many were taken; the others stay the caller's. */
 unsigned kerf_port_tx(struct kerf_port *p, struct rte_mbuf **pkts, unsigned n);

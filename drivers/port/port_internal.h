@@ -5,10 +5,10 @@
 
 #include "port/port.h"
 
-#define KERF_PORT_MIN_MTU 68     /* RFC 791 */
-#define KERF_PORT_MAX_MTU 65000  /* an mbuf's 16-bit buffer holds headroom + frame */
-#define KERF_PORT_L2_BYTES 18    /* Ethernet header and one VLAN tag */
-#define KERF_PORT_BURST 32       /* memif allocates that many mbufs in each RX call */
+#define KERF_PORT_MIN_MTU 68    /* RFC 791 */
+#define KERF_PORT_MAX_MTU 65000 /* an mbuf's 16-bit buffer holds headroom + frame */
+#define KERF_PORT_L2_BYTES 18   /* Ethernet header and one VLAN tag */
+#define KERF_PORT_BURST 32      /* memif allocates that many mbufs in each RX call */
 
 /* One kind of port. Options reach these functions with every default filled in. */
 struct kerf_port_kind {
@@ -21,9 +21,11 @@ struct kerf_port_kind {
 	/* Data bytes that each mbuf must have behind its headroom. */
 	unsigned (*room_bytes)(const struct kerf_port_options *o);
 	bool gated; /* only between kerf_gate_enter and kerf_gate_leave may the PMD be called */
-	/* Starting is what connects: it may fail for now, and a lost link needs it again. NULL = no. */
+	/* Starting connects: it may fail for now, and a lost link needs it again. NULL = no. */
 	bool (*start_connects)(const struct kerf_port_options *o);
-	int (*started)(struct kerf_port *p, const struct kerf_port_options *o, struct kerf_err *err);
+	void (*before_start)(void);
+	int (*started)(
+		struct kerf_port *p, const struct kerf_port_options *o, struct kerf_err *err);
 	void (*closing)(struct kerf_port *p);
 	bool (*link)(struct kerf_port *p); /* NULL = ask ethdev */
 	bool (*multi_segment)(void);       /* NULL = ask ethdev */
@@ -34,8 +36,8 @@ extern const struct kerf_port_kind kerf_port_ring, kerf_port_memif, kerf_port_af
 /* The options with defaults filled in, checked; *kind is theirs. */
 int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_options *full,
 	const struct kerf_port_kind **kind, struct kerf_err *err);
-struct rte_mempool *kerf_port_create_pool(const struct kerf_port_options *o,
-	const struct kerf_port_kind *kind, struct kerf_err *err);
+struct rte_mempool *kerf_port_create_pool(
+	const struct kerf_port_options *o, const struct kerf_port_kind *kind, struct kerf_err *err);
 /* Configures and starts ethdev port p->id on p->pool. */
 int kerf_port_start(struct kerf_port *p, const struct kerf_port_options *o,
 	const struct kerf_port_kind *kind, struct kerf_err *err);

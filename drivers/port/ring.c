@@ -1,7 +1,7 @@
 /*
  * Two ports over two rte_rings (PMD net_ring): the receiver gets the very mbufs that were sent, so
- * nothing is copied and a packet may have more holders than its receiver. Whoever reads a packet here
- * must not write to its data.
+ * nothing is copied and a packet may have more holders than its receiver. Whoever reads a packet
+ * here must not write to its data.
  */
 #include "port/port_internal.h"
 
@@ -48,8 +48,8 @@ void kerf_port_pair_close(struct kerf_port *p)
 }
 
 /* One producer and one consumer: each end is used by one thread at a time. */
-static struct kerf_port_pair *create_pair(const struct kerf_port_options *o, unsigned serial,
-	struct kerf_err *err)
+static struct kerf_port_pair *create_pair(
+	const struct kerf_port_options *o, unsigned serial, struct kerf_err *err)
 {
 	struct kerf_port_pair *pair = rte_zmalloc("kerf_port_pair", sizeof(*pair), 0);
 	unsigned entries = KERF_MAX(o->rx_ring, o->tx_ring);
@@ -65,8 +65,10 @@ static struct kerf_port_pair *create_pair(const struct kerf_port_options *o, uns
 		}
 	}
 	if (!pair) {
-		kerf_err_set(err, -ENOMEM, "port ring: no memory for two rings of %u: give EAL more, "
-			"as --no-huge -m 256", entries);
+		kerf_err_set(err, -ENOMEM,
+			"port ring: no memory for two rings of %u: give EAL more, "
+			"as --no-huge -m 256",
+			entries);
 		return NULL;
 	}
 	pair->pool = kerf_port_create_pool(o, &kerf_port_ring, err);
@@ -85,8 +87,8 @@ static int open_end(struct kerf_port *p, struct kerf_port_pair *pair, unsigned s
 	snprintf(name, sizeof(name), "kerf_%u_%u", serial, end);
 	int id = rte_eth_from_rings(name, rx, 1, tx, 1, 0);
 	if (id < 0)
-		return kerf_err_set(err, -ENODEV, "port ring: %s: is the PMD installed? apt-get install "
-			"librte-net-ring", rte_strerror(rte_errno));
+		return kerf_err_set(err, -ENODEV, "port ring: EAL makes no device of rings: %s",
+			rte_strerror(rte_errno));
 	p->id = (uint16_t)id;
 	p->pool = pair->pool;
 	p->pair = pair;
@@ -108,8 +110,8 @@ int kerf_port_open_ring_pair(struct kerf_port *a, struct kerf_port *b,
 	if (ret < 0)
 		return ret;
 	if (kind != &kerf_port_ring)
-		return kerf_err_set(err, -EINVAL, "port %s: only ports of kind ring come in pairs",
-			kind->name);
+		return kerf_err_set(
+			err, -EINVAL, "port %s: only ports of kind ring come in pairs", kind->name);
 	unsigned serial = serials++;
 	struct kerf_port_pair *pair = create_pair(&full, serial, err);
 	if (!pair)

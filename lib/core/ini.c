@@ -295,9 +295,12 @@ static int read_file(struct table *t, const char *path, struct kerf_err *err)
 static int apply_override(const struct table *t, const char *text, struct kerf_err *err)
 {
 	char section[CFG_NAME_LEN], name[CFG_NAME_LEN], hint[256];
-	size_t n_section = strcspn(text, ".="), end = strcspn(text, "=");
+	size_t end = strcspn(text, "="), n_section = end;
 
-	if (!text[end] || text[n_section] != '.' || n_section >= sizeof(section) ||
+	/* A section's name may hold dots, a key's does not. */
+	while (n_section > 0 && text[n_section] != '.')
+		n_section--;
+	if (!text[end] || n_section == 0 || n_section >= sizeof(section) ||
 		end - n_section - 1 >= sizeof(name))
 		return kerf_err_set(err, -EINVAL, "-s %.80s: expected section.key=value", text);
 	snprintf(section, sizeof(section), "%.*s", (int)n_section, text);

@@ -14,8 +14,7 @@ struct engine_range {
 struct engine_compute {
 	struct kerf_compute base;
 	struct kerf_engine *engine;
-	double slowdown;
-	uint64_t (*clock_ns)(void);
+	struct kerf_compute_options o;
 	struct kerf_context **contexts;
 	struct engine_range *ranges;
 };
@@ -40,6 +39,21 @@ static void engine_begin(void *self, unsigned slot, unsigned from, unsigned to, 
 	};
 }
 
+/* Runs the next step; returns how long it takes, which with a slow-down is longer than it took. */
+static uint64_t timed_step(struct engine_compute *c, unsigned slot)
+{
+	struct engine_range *r = &c->ranges[slot];
+	const bool stretch = r->emulated && c->o.slowdown > 1;
+	const uint64_t begin = c->o.clock_ns(), cpu = stretch ? c->o.cpu_clock_ns() : 0;
+	const int rc = kerf_engine_step(c->contexts[slot], r->step++);
+	uint64_t took = c->o.clock_ns() - begin;
+
+	assert(rc == 0);
+	if (stretch)
+		took += (uint64_t)((double)(c->o.cpu_clock_ns() - cpu) * (c->o.slowdown - 1));
+	return took;
+}
+
 static bool engine_advance(void *self, unsigned slot, uint64_t now)
 {
 	struct engine_compute *c = self;
@@ -48,16 +62,11 @@ static bool engine_advance(void *self, unsigned slot, uint64_t now)
 	if (now < r->resume_ns)
 		return false;
 	if (r->step < r->end) {
-		uint64_t begin = c->clock_ns();
-		int rc = kerf_engine_step(c->contexts[slot], r->step++);
-		uint64_t took = c->clock_ns() - begin;
+		const uint64_t took = timed_step(c, slot);
 
-		assert(rc == 0);
-		if (r->emulated)
-			took = (uint64_t)((double)took * c->slowdown);
 		r->spent_ns += took;
-		r->resume_ns = begin + took;
-		if (r->emulated && c->slowdown > 1)
+		r->resume_ns = now + took;
+		if (r->emulated && c->o.slowdown > 1)
 			return false;
 	}
 	return r->step == r->end;
@@ -98,7 +107,7 @@ static const struct kerf_compute_ops engine_ops = {
 };
 
 struct kerf_compute *kerf_compute_engine(struct kerf_engine *e, const struct kerf_model *m,
-	const struct kerf_compute_options *o, uint64_t (*clock_ns)(void), struct kerf_err *err)
+	const struct kerf_compute_options *o, struct kerf_err *err)
 {
 	struct engine_compute *c = calloc(1, sizeof(*c));
 
@@ -106,8 +115,7 @@ struct kerf_compute *kerf_compute_engine(struct kerf_engine *e, const struct ker
 		goto no_memory;
 	c->base = (struct kerf_compute){.n_slots = o->slots, .self = c, .ops = &engine_ops};
 	c->engine = e;
-	c->slowdown = o->slowdown > 0 ? o->slowdown : 1;
-	c->clock_ns = clock_ns;
+	c->o = *o;
 	c->contexts = calloc(o->slots, sizeof(c->contexts[0]));
 	c->ranges = calloc(o->slots, sizeof(c->ranges[0]));
 	if (!c->contexts || !c->ranges)

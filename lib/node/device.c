@@ -65,6 +65,7 @@ struct kerf_device *kerf_device_create(const struct kerf_device_options *o, stru
 	}
 	d->o = *o;
 	d->net = o->net;
+	d->o.fingerprint = o->fingerprint ? o->fingerprint : kerf_engine_fingerprint();
 	d->o.in_flight = o->in_flight ? o->in_flight : 1;
 	d->o.skip_backlog = o->skip_backlog ? o->skip_backlog : 2;
 	d->o.pace_gain = o->pace_gain > 0 ? o->pace_gain : 1.25;

@@ -455,6 +455,7 @@ void frame_result(struct kerf_device *d, struct frame *f, const struct kerf_head
 	}
 	if (rc == 0)
 		rc = kerf_receiver_packet(&f->receiver, h, payload, len, wire_len, rx_ns);
+	kerf_receiver_taken(&f->receiver, now);
 	if (rc < 0)
 		d->net.drops[rc == -EALREADY ? KERF_DROP_DUPLICATE : KERF_DROP_UNEXPECTED]++;
 	else if (f->receiver.complete)

@@ -46,7 +46,7 @@ static void say_hello(struct kerf_device *d, uint64_t now)
 	const struct kerf_pixel_format *p = &d->o.model->pixels;
 	struct kerf_header h = {.type = KERF_MSG_HELLO, .count = 1, .tx_ns = now};
 	struct kerf_hello hello = {
-		.fingerprint = kerf_engine_fingerprint(),
+		.fingerprint = d->o.fingerprint,
 		.whole_ns = (uint64_t)d->o.whole_ns,
 		.nonce = d->o.nonce,
 		.codecs = (1u << KERF_CODEC_COUNT) - 1,
@@ -147,7 +147,7 @@ void session_acked(struct kerf_device *d, const struct kerf_header *h, const uin
 	enter(s, KERF_SESSION_READY);
 	s->id = h->session;
 	s->heard_ns = now;
-	s->same_fingerprint = ack.fingerprint == kerf_engine_fingerprint();
+	s->same_fingerprint = ack.fingerprint == d->o.fingerprint;
 	d->net.payload_bytes = ack.payload_bytes;
 	d->stats.sessions++;
 	kerf_link_update_rtt(&d->up, now - s->asked_ns);

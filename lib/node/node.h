@@ -93,11 +93,17 @@ struct kerf_compute_ops {
 struct kerf_compute_options {
 	unsigned slots;
 	double slowdown; /* every step takes this many times as long; 0 = 1 */
+	/* The engine's: the clock that `now` comes from, and the calling thread's CPU time. */
+	uint64_t (*clock_ns)(void);
+	uint64_t (*cpu_clock_ns)(void);
 };
 
-/* The engine. Step times are measured with clock_ns, which must be the clock that `now` comes from. */
+/*
+ * The engine, one step a call. The slow-down stretches a step's CPU time: what the machine spent
+ * elsewhere meanwhile is in the step's duration once, not `slowdown` times.
+ */
 struct kerf_compute *kerf_compute_engine(struct kerf_engine *e, const struct kerf_model *m,
-	const struct kerf_compute_options *o, uint64_t (*clock_ns)(void), struct kerf_err *err);
+	const struct kerf_compute_options *o, struct kerf_err *err);
 /*
  * A profile: a range takes the profile's time. Tensors hold a pattern that depends on the input, the
  * tail checks every value of it, and the output depends on the input alone, so that a comparison
@@ -153,6 +159,7 @@ struct kerf_device_options {
 	struct kerf_plan_options policy;
 	const struct kerf_plan_candidate *candidates;
 	unsigned n_candidates;
+	uint64_t fingerprint;         /* what decides an output's bits; 0 = kerf_engine_fingerprint */
 	double whole_ns;              /* whole network here, without emulated slow-down */
 	unsigned in_flight;           /* frames at a time; 0 = 1 */
 	uint64_t period_ns;           /* between frames; 0 = the next begins when one is done */
@@ -208,6 +215,7 @@ struct kerf_server_options {
 	const struct kerf_model *model;
 	struct kerf_compute *compute; /* its slots are the frames held at once; borrowed */
 	struct kerf_net net;
+	uint64_t fingerprint;         /* as for the device */
 	double whole_ns;
 	unsigned max_sessions;        /* 0 = 16 */
 	uint64_t idle_ns;             /* a session without packets ends; 0 = 30 s */

@@ -62,6 +62,7 @@ struct kerf_server *kerf_server_create(const struct kerf_server_options *o, stru
 	s->net = o->net;
 	s->o.max_sessions = o->max_sessions ? o->max_sessions : 16;
 	s->o.idle_ns = o->idle_ns ? o->idle_ns : IDLE_NS;
+	s->o.fingerprint = o->fingerprint ? o->fingerprint : kerf_engine_fingerprint();
 	s->next_session = 1;
 	s->output_values = kerf_tensor_elements(&g->tensors[g->output]);
 	s->tail_ns = calloc(o->model->n_cuts, sizeof(s->tail_ns[0]));
@@ -184,7 +185,7 @@ static void acknowledge(struct kerf_server *s, const struct client *c, uint64_t 
 	const struct kerf_header h = {
 		.type = KERF_MSG_HELLO_ACK, .session = c->id, .count = 1, .tx_ns = now};
 	struct kerf_hello ack = {
-		.fingerprint = kerf_engine_fingerprint(),
+		.fingerprint = s->o.fingerprint,
 		.whole_ns = (uint64_t)s->o.whole_ns,
 		.nonce = c->nonce,
 		.codecs = (1u << KERF_CODEC_COUNT) - 1,
@@ -276,6 +277,7 @@ static void take_probe(struct kerf_server *s, struct client *c, const struct rte
 		rc = kerf_receiver_packet(&c->probe, h, payload, len,
 			rte_pktmbuf_pkt_len(m) + s->net.overhead_bytes,
 			kerf_net_rx_time(&s->net, m, now));
+	kerf_receiver_taken(&c->probe, now);
 	if (rc < 0)
 		s->net.drops[rc == -EALREADY ? KERF_DROP_DUPLICATE : KERF_DROP_UNEXPECTED]++;
 }
@@ -376,7 +378,7 @@ static void poll_client(struct kerf_server *s, struct client *c, uint64_t now)
 /* A frame whose sender fell silent must not keep its context for ever. */
 static void drop_silent(struct kerf_server *s, struct job *j, uint64_t now)
 {
-	if (j->state != JOB_RECEIVING || now - j->receiver.last_rx_ns < FRAME_IDLE_NS)
+	if (j->state != JOB_RECEIVING || now - j->receiver.taken_ns < FRAME_IDLE_NS)
 		return;
 	s->stats.abandoned++;
 	job_end(s, j, now);
@@ -420,7 +422,7 @@ uint64_t kerf_server_next(const struct kerf_server *s)
 	for (unsigned i = 0; i < s->o.compute->n_slots; i++) {
 		t = KERF_MIN(t, job_next(&s->jobs[i]));
 		if (s->jobs[i].state == JOB_RECEIVING)
-			t = KERF_MIN(t, s->jobs[i].receiver.last_rx_ns + FRAME_IDLE_NS);
+			t = KERF_MIN(t, s->jobs[i].receiver.taken_ns + FRAME_IDLE_NS);
 	}
 	return t;
 }

@@ -133,6 +133,7 @@ void job_data(struct kerf_server *s, struct client *c, const struct rte_mbuf *m,
 	}
 	rc = kerf_receiver_packet(&j->receiver, h, payload, len,
 		rte_pktmbuf_pkt_len(m) + s->net.overhead_bytes, kerf_net_rx_time(&s->net, m, now));
+	kerf_receiver_taken(&j->receiver, now);
 	if (rc < 0) {
 		s->net.drops[rc == -EALREADY ? KERF_DROP_DUPLICATE : KERF_DROP_UNEXPECTED]++;
 	} else if (j->receiver.complete && j->state == JOB_RECEIVING) {

@@ -192,6 +192,11 @@ int kerf_receiver_packet(struct kerf_receiver *r, const struct kerf_header *h,
 	return 0;
 }
 
+void kerf_receiver_taken(struct kerf_receiver *r, uint64_t now)
+{
+	r->taken_ns = now;
+}
+
 /* ---- reports ---- */
 
 static bool early_is_due(const struct kerf_receiver *r)
@@ -204,7 +209,8 @@ static bool early_is_due(const struct kerf_receiver *r)
 
 static uint64_t silence_end(const struct kerf_receiver *r)
 {
-	uint64_t from_ns = r->silent_reports ? r->reported_ns : r->last_rx_ns;
+	uint64_t heard_ns = KERF_MAX(r->last_rx_ns, r->taken_ns);
+	uint64_t from_ns = r->silent_reports ? r->reported_ns : heard_ns;
 
 	return from_ns + (r->silence_ns << KERF_MIN(r->silent_reports, MAX_SILENCE_SHIFT));
 }

@@ -192,7 +192,7 @@ struct kerf_receiver {
 	uint32_t capacity;
 	uint32_t received;
 	struct kerf_train train;
-	uint64_t started_ns, last_rx_ns, completed_ns;
+	uint64_t started_ns, last_rx_ns, taken_ns, completed_ns;
 	uint64_t newest_tx_ns, newest_rx_ns; /* of the packet that left last; tx has 48 bits */
 	uint64_t wire_bytes;   /* received, duplicates included, with link overhead */
 	int64_t first_delay_ns;
@@ -221,6 +221,11 @@ int kerf_receiver_start(struct kerf_receiver *r, const struct kerf_header *h,
  * -EALREADY for a duplicate, -EBADMSG. PROBE: parts are none and payloads are ignored. */
 int kerf_receiver_packet(struct kerf_receiver *r, const struct kerf_header *h,
 	const uint8_t *payload, size_t payload_len, uint32_t wire_len, uint64_t rx_ns);
+/*
+ * The caller took in packets of this message at `now`. After a stall they may all have arrived long
+ * before, with more of them still in the port's queue: that is no silence.
+ */
+void kerf_receiver_taken(struct kerf_receiver *r, uint64_t now);
 /* A report should go out now: complete, asked for, the early one, or silence with packets missing. */
 bool kerf_receiver_report_due(const struct kerf_receiver *r, uint64_t now);
 /* Fills the report as of now and remembers that it was sent; work_us is the caller's to set. */

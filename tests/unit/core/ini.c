@@ -28,6 +28,7 @@ static const struct kerf_ini_key keys[] = {
 	{"policy", "hedge", KERF_INI_BOOL, AT(hedge), "yes"},
 	{"link", "address", KERF_INI_IPV4, AT(address), "10.0.0.2"},
 	{"link", "untouched", KERF_INI_REAL, AT(untouched), NULL},
+	{"link.up", "frames", KERF_INI_COUNT, AT(frames), "100"},
 };
 
 static struct settings s;
@@ -122,7 +123,7 @@ static void test_harmless_files(void)
 static void test_unknown_names(void)
 {
 	expect_refused("\n[lnik]\n", ":2: unknown section [lnik]; did you mean link?");
-	expect_refused("[camera]\n", ":1: unknown section [camera]; known are source link policy");
+	expect_refused("[camera]\n", ":1: unknown section [camera]; known are source link policy link.up");
 	expect_refused("[link]\nrat = 5M\n", ":2: unknown key rat in [link]; did you mean rate?");
 	expect_refused("[policy]\nlink = 5\n",
 		":2: unknown key link in [policy]; known are mode gain hedge");
@@ -201,7 +202,8 @@ static void test_bad_values(void)
 
 static void test_overrides(void)
 {
-	static const char *const good[] = {"link.rate=1M", "source.input=a.b=c", "link.rate=2M"};
+	static const char *const good[] = {"link.rate=1M", "source.input=a.b=c", "link.rate=2M",
+		"link.up.frames=7"};
 	static const struct {
 		const char *text, *message;
 	} bad[] = {
@@ -219,6 +221,7 @@ static void test_overrides(void)
 	CU_ASSERT_EQUAL(load_path(NULL, good, KERF_ARRAY_LEN(good)), 0);
 	CU_ASSERT_EQUAL(s.rate_bps, 2e6);
 	CU_ASSERT_STRING_EQUAL(s.input, "a.b=c");
+	CU_ASSERT_EQUAL(s.frames, 7);
 	for (size_t i = 0; i < KERF_ARRAY_LEN(bad); i++) {
 		CU_ASSERT(load_path(NULL, &bad[i].text, 1) < 0);
 		CU_ASSERT_STRING_EQUAL(err.text, bad[i].message);

@@ -32,13 +32,15 @@ static void set_up(void)
 	unit_eal_init();
 	if (pool)
 		return;
-	pool = rte_pktmbuf_pool_create("attach", MBUFS, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	pool = rte_pktmbuf_pool_create(
+		"attach", MBUFS, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (!pool || rte_eal_hotplug_add("vdev", "net_ring0", "") < 0 ||
 		rte_eth_dev_get_port_by_name("net_ring0", &port) < 0 ||
 		rte_eth_dev_configure(port, 1, 1, &conf) < 0 ||
 		rte_eth_rx_queue_setup(port, 0, 256, SOCKET_ID_ANY, NULL, pool) < 0 ||
 		rte_eth_tx_queue_setup(port, 0, 256, SOCKET_ID_ANY, NULL) < 0 ||
-		rte_eth_dev_start(port) < 0 || kerf_linkem_timestamp_field(&ts_offset, &ts_flag) < 0) {
+		rte_eth_dev_start(port) < 0 ||
+		kerf_linkem_timestamp_field(&ts_offset, &ts_flag) < 0) {
 		printf("no ring port\n");
 		exit(1);
 	}
@@ -47,7 +49,8 @@ static void set_up(void)
 static struct kerf_linkem *gigabit(void)
 {
 	static const struct kerf_linkem_step steps[] = {{0, 1000000000ull}};
-	struct kerf_linkem_config c = {.steps = steps, .n_steps = 1, .delay_ps = DELAY_NS * 1000ull};
+	struct kerf_linkem_config c = {
+		.steps = steps, .n_steps = 1, .delay_ps = DELAY_NS * 1000ull};
 	struct kerf_err err = {0};
 	struct kerf_linkem *e = kerf_linkem_create(&c, &err);
 

@@ -20,7 +20,8 @@ static void set_up(void)
 	unit_eal_init();
 	if (pool)
 		return;
-	pool = rte_pktmbuf_pool_create("linkem", POOL_MBUFS, 0, 0, RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+	pool = rte_pktmbuf_pool_create(
+		"linkem", POOL_MBUFS, 0, 0, RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
 	if (!pool || kerf_linkem_timestamp_field(&ts_offset, &ts_flag) < 0) {
 		printf("no pool of %u mbufs\n", POOL_MBUFS);
 		exit(1);
@@ -123,7 +124,8 @@ static void pull_one_by_one(struct kerf_linkem *e, uint64_t now, unsigned most, 
 	}
 }
 
-/* How to poll between arrivals: at every one, hardly ever, at random, or ahead of the next stamp. */
+/* How to poll between arrivals: at every one, hardly ever, at random, or ahead of the next stamp.
+ */
 enum polling { EVERY, RARE, RANDOM, AHEAD };
 
 static struct outcome run_emulator(const struct world *w, enum polling polling, uint64_t seed)
@@ -168,11 +170,12 @@ static void compare(const struct oracle *o, const struct outcome *got, const cha
 		const struct oracle_packet *p = &o->packets[i];
 		if (p->dropped || p->deliver_ps == UINT64_MAX)
 			continue;
-		bool same = k < got->n && got->index[k] == i && got->deliver_ps[k] == p->deliver_ps &&
-			got->stamp_ns[k] == p->deliver_ps / 1000;
+		bool same = k < got->n && got->index[k] == i &&
+			    got->deliver_ps[k] == p->deliver_ps &&
+			    got->stamp_ns[k] == p->deliver_ps / 1000;
 		if (!same && wrong++ == 0)
-			printf("%s: packet %u: expected %" PRIu64 " ps, got %u at %" PRIu64 " ps\n", what,
-				i, p->deliver_ps, k < got->n ? got->index[k] : 0,
+			printf("%s: packet %u: expected %" PRIu64 " ps, got %u at %" PRIu64 " ps\n",
+				what, i, p->deliver_ps, k < got->n ? got->index[k] : 0,
 				k < got->n ? got->deliver_ps[k] : 0);
 		k++;
 	}
@@ -192,8 +195,10 @@ static unsigned count_drops(const struct oracle *o)
 static void run_random(uint64_t seed, uint64_t queue_bytes, unsigned n)
 {
 	struct kerf_rng rng = {.seed = seed};
-	struct world w = {.config = {.delay_ps = 5 * US + 123, .overhead_bytes = 24,
-				  .queue_bytes = queue_bytes, .max_packets = N_PACKETS}};
+	struct world w = {.config = {.delay_ps = 5 * US + 123,
+				  .overhead_bytes = 24,
+				  .queue_bytes = queue_bytes,
+				  .max_packets = N_PACKETS}};
 	const enum polling ways[] = {EVERY, RARE, RANDOM, AHEAD};
 
 	random_steps(&w, 4000, &rng);
@@ -205,7 +210,11 @@ static void run_random(uint64_t seed, uint64_t queue_bytes, unsigned n)
 		CU_ASSERT(drops > n / 100 && drops < n);
 	for (unsigned i = 0; i < KERF_ARRAY_LEN(ways); i++) {
 		struct outcome got = run_emulator(&w, ways[i], seed);
-		compare(&o, &got, i == EVERY ? "every" : i == RARE ? "rare" : i == RANDOM ? "random" : "ahead");
+		compare(&o, &got,
+			i == EVERY    ? "every"
+			: i == RARE   ? "rare"
+			: i == RANDOM ? "random"
+				      : "ahead");
 		free_outcome(&got);
 	}
 	free(o.packets);
@@ -253,7 +262,8 @@ static void test_matches_picosecond_by_picosecond(void)
 			while (step + 1 < 6 && steps[step + 1].at_ps <= t)
 				step++;
 			if (!begun && t >= arrivals[i]) {
-				/* The link was idle on arrival, or goes on where the last one ended. */
+				/* The link was idle on arrival, or goes on where the last one
+				 * ended. */
 				if (t == arrivals[i] && work > end)
 					end = work;
 				end += (unsigned __int128)(1 + i * 37 % 200) * 8 * 1000000000000ull;
@@ -306,9 +316,17 @@ static void test_queue_limit_is_exact(void)
 	struct kerf_linkem *e = kerf_linkem_create(&c, NULL);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
 	const struct kerf_linkem_stats *s = kerf_linkem_stats(e);
-	const struct { uint64_t at; uint32_t len; unsigned dropped; } script[] = {
-		{0, 1000, 0}, {0, 1000, 0}, {0, 501, 1}, {0, 500, 1}, /* 2500 fit, 2501 do not */
-		{8 * US - 1, 1, 2}, {8 * US, 1000, 2},               /* the first has left by 8 us */
+	const struct {
+		uint64_t at;
+		uint32_t len;
+		unsigned dropped;
+	} script[] = {
+		{0, 1000, 0},
+		{0, 1000, 0},
+		{0, 501, 1},
+		{0, 500, 1}, /* 2500 fit, 2501 do not */
+		{8 * US - 1, 1, 2},
+		{8 * US, 1000, 2}, /* the first has left by 8 us */
 		{8 * US, 1, 3},
 	};
 	for (unsigned i = 0; i < KERF_ARRAY_LEN(script); i++) {
@@ -375,8 +393,8 @@ static void test_zero_rate_tail_never_leaves(void)
 /* Done with the last bit before the link pauses: the pause is not waited for. */
 static void test_ends_when_a_pause_begins(void)
 {
-	const struct kerf_linkem_step steps[] = {{0, 1000000000ull}, {1 * US, 0}, {2 * US, 0},
-		{3 * US, 1000000000ull}};
+	const struct kerf_linkem_step steps[] = {
+		{0, 1000000000ull}, {1 * US, 0}, {2 * US, 0}, {3 * US, 1000000000ull}};
 	struct kerf_linkem_config c = {.steps = steps, .n_steps = 4};
 	struct rte_mbuf *m[2];
 
@@ -393,7 +411,8 @@ static void test_ends_when_a_pause_begins(void)
 	kerf_linkem_destroy(e);
 }
 
-/* In real time a packet may be out of the emulator before a stamp at which it still waited comes in. */
+/* In real time a packet may be out of the emulator before a stamp at which it still waited comes
+ * in. */
 static void test_pulled_packets_still_wait_for_earlier_stamps(void)
 {
 	const struct kerf_linkem_step steps[] = {{0, 1000000000ull}}; /* 1000 bytes: 8 us */
@@ -451,7 +470,8 @@ static void refused(const struct kerf_linkem_config *c, const char *expected)
 static void test_invalid_is_refused(void)
 {
 	const struct kerf_linkem_step late[] = {{1, 5}}, same[] = {{0, 5}, {9, 5}, {9, 6}},
-		back[] = {{0, 5}, {9, 5}, {8, 6}}, fast[] = {{0, 400000000001ull}};
+				      back[] = {{0, 5}, {9, 5}, {8, 6}},
+				      fast[] = {{0, 400000000001ull}};
 
 	set_up();
 	refused(&(struct kerf_linkem_config){.steps = late, .n_steps = 1}, "expected 0");

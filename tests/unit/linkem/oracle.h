@@ -1,6 +1,7 @@
 /*
- * A second way to compute what the emulator promises: walks from step to step with the bits still to
- * send, instead of solving the running integral; keeps every packet; searches the queue by looking back.
+ * A second way to compute what the emulator promises: walks from step to step with the bits still
+ * to send, instead of solving the running integral; keeps every packet; searches the queue by
+ * looking back.
  */
 #pragma once
 
@@ -34,7 +35,8 @@ static inline unsigned oracle_step(const struct kerf_linkem_config *c, uint64_t 
 
 static inline uint64_t oracle_send(struct oracle *o, uint64_t arrival, uint32_t len)
 {
-	unsigned __int128 need = (unsigned __int128)(len + o->c->overhead_bytes) * 8 * 1000000000000ull;
+	unsigned __int128 need =
+		(unsigned __int128)(len + o->c->overhead_bytes) * 8 * 1000000000000ull;
 	uint64_t t = o->free_ps;
 
 	if (!o->c->n_steps)
@@ -48,7 +50,8 @@ static inline uint64_t oracle_send(struct oracle *o, uint64_t arrival, uint32_t 
 	for (unsigned i = oracle_step(o->c, t);; i++) {
 		uint64_t bps = o->c->steps[i].bps;
 		bool last = i + 1 == o->c->n_steps;
-		unsigned __int128 fits = last ? 0 : (unsigned __int128)bps * (o->c->steps[i + 1].at_ps - t);
+		unsigned __int128 fits =
+			last ? 0 : (unsigned __int128)bps * (o->c->steps[i + 1].at_ps - t);
 
 		if (last && !bps)
 			return o->free_ps = UINT64_MAX;
@@ -83,6 +86,6 @@ static inline void oracle_push(struct oracle *o, uint64_t arrival, uint32_t len)
 		return;
 	p->finish_ps = oracle_send(o, arrival, len);
 	p->deliver_ps = p->finish_ps == UINT64_MAX || p->finish_ps >= UINT64_MAX - o->c->delay_ps
-		? UINT64_MAX
-		: p->finish_ps + o->c->delay_ps;
+				? UINT64_MAX
+				: p->finish_ps + o->c->delay_ps;
 }

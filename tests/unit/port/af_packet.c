@@ -54,7 +54,8 @@ static void make_namespaces(void)
 		unit_skip("no network namespaces can be made here");
 	/* No IPv6, so that the kernel has nothing to say on its own. */
 	for (unsigned i = 0; i < 2; i++)
-		run("ip netns exec %s sysctl -w net.ipv6.conf.default.disable_ipv6=1", i ? ns_b : ns_a);
+		run("ip netns exec %s sysctl -w net.ipv6.conf.default.disable_ipv6=1",
+			i ? ns_b : ns_a);
 	if (!run("ip -n %s link add kerf0 type veth peer name kerf0 netns %s", ns_a, ns_b))
 		unit_skip("no veth pair can be made here");
 }
@@ -62,8 +63,8 @@ static void make_namespaces(void)
 /* Both ends; "down" leaves them down. */
 static bool set_links(const char *state, unsigned mtu)
 {
-	return run("ip -n %s link set kerf0 mtu %u %s && ip -n %s link set kerf0 mtu %u %s", ns_a, mtu,
-		state, ns_b, mtu, state);
+	return run("ip -n %s link set kerf0 mtu %u %s && ip -n %s link set kerf0 mtu %u %s", ns_a,
+		mtu, state, ns_b, mtu, state);
 }
 
 static bool enter(const char *ns)
@@ -109,7 +110,8 @@ static int play(const char *role)
 
 	if (sscanf(role, "%31s %15s %u", ns, what, &mtu) != 3 || !enter(ns))
 		return 2;
-	struct kerf_port_options o = {.kind = "af_packet", .iface = "kerf0", .mtu = mtu, .mbufs = 8192};
+	struct kerf_port_options o = {
+		.kind = "af_packet", .iface = "kerf0", .mtu = mtu, .mbufs = 8192};
 	unit_eal_init();
 	int ret = kerf_port_open(&p, &o, &err);
 	if (strcmp(what, "refused") == 0) {
@@ -184,9 +186,9 @@ static void test_follows_the_link(void)
 
 int main(void)
 {
-	static const struct unit_test tests[] = {UNIT(test_down_is_refused), UNIT(test_mtu_is_checked),
-		UNIT(test_exchanges_over_veth), UNIT(test_exchanges_jumbo_frames),
-		UNIT(test_follows_the_link)};
+	static const struct unit_test tests[] = {UNIT(test_down_is_refused),
+		UNIT(test_mtu_is_checked), UNIT(test_exchanges_over_veth),
+		UNIT(test_exchanges_jumbo_frames), UNIT(test_follows_the_link)};
 
 	if (peer_role())
 		return play(peer_role());

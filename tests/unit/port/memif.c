@@ -96,7 +96,8 @@ static void flood(struct kerf_port *p, unsigned ms)
 	while (rte_get_timer_cycles() < until) {
 		if (rte_pktmbuf_alloc_bulk(p->pool, pkts, PEER_BURST) == 0) {
 			for (unsigned i = 0; i < PEER_BURST; i++) {
-				struct rte_ether_hdr *eth = (void *)rte_pktmbuf_append(pkts[i], 1000);
+				struct rte_ether_hdr *eth =
+					(void *)rte_pktmbuf_append(pkts[i], 1000);
 				eth->ether_type = rte_cpu_to_be_16(PEER_ETHERTYPE);
 			}
 			unsigned sent = kerf_port_tx(p, pkts, PEER_BURST);
@@ -116,8 +117,8 @@ static bool flood_until_down(struct kerf_port *p)
 }
 
 /*
- * The peer is killed in the middle of traffic, comes back and is used again. KERF_TEST_ROUNDS asks for more
- * rounds than the few that fit a test run.
+ * The peer is killed in the middle of traffic, comes back and is used again. KERF_TEST_ROUNDS asks
+ * for more rounds than the few that fit a test run.
  */
 static void survive_killed_peer(bool server)
 {

@@ -83,7 +83,8 @@ static void test_memif_paths(void)
 	accepted(&o, 1, long_path);
 
 	o.socket = in_dir("s");
-	snprintf(text, sizeof(text), "role=client,bsize=1536,rsize=10,socket-abstract=no,socket=%s", o.socket);
+	snprintf(text, sizeof(text), "role=client,bsize=1536,rsize=10,socket-abstract=no,socket=%s",
+		o.socket);
 	accepted(&o, 1, text);
 	o.mtu = 9000;
 	o.tx_ring = 4096;

@@ -107,8 +107,9 @@ static inline bool peer_connect(struct kerf_port *p)
 }
 
 /*
- * Sends n numbered packets and takes them back from an echoing peer, in order, with at most `window`
- * on their way. Returns how many came back whole before one was wrong or nothing came for long.
+ * Sends n numbered packets and takes them back from an echoing peer, in order, with at most
+ * `window` on their way. Returns how many came back whole before one was wrong or nothing came for
+ * long.
  */
 static inline uint32_t peer_exchange(struct kerf_port *p, uint32_t n, uint32_t window)
 {
