@@ -1,0 +1,193 @@
+/* What kerf-device, kerf-server and kerf-lab share: settings, start-up, the model, results. */
+#pragma once
+
+#include "node/node.h"
+#include "port/port.h"
+#include "source/source.h"
+
+/* ---- settings: every key of every ini file, documented in conf/ ---- */
+
+struct app_settings {
+	struct {
+		char file[KERF_INI_TEXT_LEN]; /* ONNX file or zoo name */
+		uint64_t seed;                /* of a zoo network's weights */
+		uint64_t threads;
+		char profile[KERF_INI_TEXT_LEN];
+		uint64_t rounds;
+	} model;
+	struct {
+		char path[KERF_INI_TEXT_LEN];
+		char mean[KERF_INI_TEXT_LEN], std[KERF_INI_TEXT_LEN];
+		int channels, resize;
+		double crop;
+		uint64_t limit, seed;
+	} input;
+	struct {
+		double slowdown, fps;
+		uint64_t frames, in_flight, cpu;
+		bool verify, wait_for_server;
+	} device;
+	struct {
+		double slowdown;
+		uint64_t contexts, sessions, cpu;
+	} server;
+	struct {
+		int mode, codec;
+		uint64_t cut, hedge_min_ns, probe_every;
+		double hysteresis, hedge_factor, pace_gain;
+	} policy;
+	struct {
+		char kind[KERF_INI_TEXT_LEN], socket[KERF_INI_TEXT_LEN], iface[KERF_INI_TEXT_LEN];
+		uint64_t mtu, mbufs, udp_port, overhead;
+		uint32_t ip, server_ip;
+		int huge;
+	} port;
+	struct {
+		int time;
+		uint64_t seed;
+		bool analytic;
+	} lab;
+	struct app_link {
+		char rate[KERF_INI_TEXT_LEN];
+		uint64_t delay_ns, queue_bytes;
+	} up, down;
+};
+
+enum { APP_CPU_AUTO = UINT32_MAX };
+enum { APP_HUGE_AUTO, APP_HUGE_YES, APP_HUGE_NO };
+enum { APP_TIME_REAL, APP_TIME_VIRTUAL };
+
+enum app_kind { APP_DEVICE = 1, APP_SERVER = 2, APP_LAB = 4 };
+
+/* The command line behind EAL's "--". */
+struct app_options {
+	const char *config, *json, *frames;
+	const char *overrides[64];
+	unsigned n_overrides;
+	char **eal; /* arguments before "--" */
+	int n_eal;
+};
+
+/* Parses, prints help or version (and exits 0), or says what is wrong and exits 2. */
+void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind, const char *help);
+
+#define APP_MAX_KEYS 128
+/* The keys that a program knows; returns how many. */
+unsigned app_keys(enum app_kind kind, struct kerf_ini_key keys[APP_MAX_KEYS]);
+/* Presets, then the file, then the -s overrides. */
+int app_load_settings(struct app_settings *s, const struct app_options *o, enum app_kind kind,
+	struct kerf_err *err);
+
+/* Prints "program: line" on stderr and returns the exit code: 2 for what the person wrote (-EINVAL
+ * of settings), 1 otherwise. */
+int app_fail(const char *program, const struct kerf_err *err, int code);
+
+/* ---- start-up ---- */
+
+/* Nanoseconds of CLOCK_MONOTONIC: the clock of every program. */
+uint64_t app_clock_ns(void);
+/* CPU time of the calling thread. */
+uint64_t app_cpu_clock_ns(void);
+
+/* The i-th CPU this process may use, counted from the end when negative. */
+unsigned app_cpu(int i);
+/* rte_eal_init with the person's arguments, then ours; says what it decided about huge pages. */
+int app_eal_init(const char *program, const struct app_options *o, char args[][256], unsigned n_args,
+	struct kerf_err *err);
+/* Nothing when it was never started. */
+void app_eal_cleanup(void);
+/* EAL arguments for huge pages (or none), as [port] huge and the machine have it. */
+int app_huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n, struct kerf_err *err);
+
+/* SIGINT and SIGTERM set this; a second one ends the program at once. */
+extern volatile bool app_stop;
+void app_catch_signals(void);
+
+/* ---- the poll loop ---- */
+
+#define APP_BURST 32
+
+/* What a full TX ring did not take: it goes out at the next turn. */
+struct app_unsent {
+	struct rte_mbuf *pkts[APP_BURST];
+	unsigned n;
+};
+
+void app_transmit(struct kerf_port *port, struct app_unsent *u);
+void app_drop_unsent(struct app_unsent *u);
+
+/* ---- the model, compiled and measured ---- */
+
+struct app_model {
+	struct kerf_graph *graph;
+	struct kerf_model model;
+	struct kerf_engine *engine; /* NULL in virtual time */
+	struct kerf_profile profile;
+	double whole_ns;
+};
+
+/* Loads, optimises, compiles, and measures (or reads) the profile. */
+int app_model_open(struct app_model *m, const struct app_settings *s, bool compile,
+	struct kerf_err *err);
+void app_model_close(struct app_model *m);
+
+/* Outputs are equal bit for bit where this is: engine, ISA, and the size of the team. */
+uint64_t app_fingerprint(const struct app_settings *s);
+
+/* Every way to run a frame, for the plan; the caller frees *candidates. */
+int app_candidates(const struct app_model *m, const struct app_settings *s, bool pixels,
+	uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
+	struct kerf_err *err);
+/* The candidates' part of device options, checked against policy.cut and policy.codec. */
+int app_policy(const struct app_settings *s, const struct kerf_plan_candidate *c, unsigned n,
+	struct kerf_plan_options *policy, struct kerf_err *err);
+
+/* Frames for the device; the model's input decides their size. */
+int app_source_open(struct kerf_source **source, const struct app_settings *s,
+	const struct kerf_graph *g, struct kerf_err *err);
+void app_source_input(const struct kerf_source *s, uint32_t frame, struct kerf_frame_input *in);
+/* What turns pixels into inputs; channels 0 when the input is no picture. */
+int app_pixel_format(const struct app_settings *s, const struct kerf_graph *g,
+	struct kerf_pixel_format *f, struct kerf_err *err);
+
+/* ---- results ---- */
+
+#define APP_MAX_CUTS 4096
+
+/* Frames of one phase of a run (all of them, or those under one rate of the lab's link). */
+struct app_tally {
+	uint64_t frames, remote, local, hedged;
+	struct kerf_hist latency, predicted, rate; /* ns, ns, bit/s */
+	uint64_t true_rate_bps;                    /* of the link; 0 = not known */
+	uint32_t cut_frames[APP_MAX_CUTS];         /* frames by cut; local ones at the last cut */
+	uint8_t cut_codec[APP_MAX_CUTS];
+};
+
+struct app_results {
+	const struct kerf_model *model;
+	struct app_tally all;
+	struct app_tally *phases; /* n_phases */
+	unsigned n_phases;
+	uint64_t codecs[KERF_CODEC_COUNT];
+	uint64_t bytes_up;
+	FILE *csv;
+};
+
+int app_results_open(struct app_results *r, const struct kerf_model *m, unsigned n_phases,
+	const char *csv, struct kerf_err *err);
+void app_results_add(struct app_results *r, unsigned phase, const struct kerf_frame_record *f);
+void app_results_close(struct app_results *r);
+
+/* What ran where, for the head of the table and for JSON. */
+struct app_run {
+	const char *title; /* "kerf-lab: efficientnet-b0, real time, ..." */
+	const struct kerf_device *device;
+	const struct kerf_server *server; /* lab only, else NULL */
+	double device_slowdown, server_slowdown;
+};
+
+void app_print_table(const struct app_results *r, const struct app_run *run);
+int app_write_json(const struct app_results *r, const struct app_run *run, const char *path,
+	struct kerf_err *err);
+/* Cut and codec as people read them: "#12 block5 f32", "#0 input u8", "local". */
+const char *app_cut_text(const struct kerf_model *m, unsigned cut, int codec, char *buf, size_t len);

@@ -1,0 +1,267 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "app.h"
+
+/* The analytic profile: a core of 50 GFLOP/s and 10 GB/s, for experiments that must not depend on a
+ * machine. */
+#define ANALYTIC_FLOPS 50e9
+#define ANALYTIC_BYTES_PER_S 10e9
+
+static bool is_zoo_name(const char *name)
+{
+	for (unsigned i = 0; kerf_zoo_name(i); i++)
+		if (!strcmp(kerf_zoo_name(i), name))
+			return true;
+	return false;
+}
+
+static int load_graph(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
+{
+	const struct kerf_zoo_options zoo = {.batch = 1, .seed = s->model.seed};
+
+	m->graph = is_zoo_name(s->model.file) ? kerf_zoo_build(s->model.file, &zoo, err)
+					      : kerf_graph_load(s->model.file, err);
+	if (!m->graph)
+		return -EIO;
+	return kerf_graph_optimize(m->graph, err);
+}
+
+static int parse_channels(const char *text, const char *key, float out[4], struct kerf_err *err)
+{
+	char copy[KERF_INI_TEXT_LEN], *save = NULL;
+	unsigned n = 0;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	for (char *t = strtok_r(copy, " ,", &save); t; t = strtok_r(NULL, " ,", &save)) {
+		double v;
+
+		if (n == 4 || kerf_parse_double(t, &v) < 0)
+			return kerf_err_set(err, -EINVAL,
+				"input.%s = %s: expected one number, or one for each channel", key,
+				text);
+		out[n++] = (float)v;
+	}
+	if (n == 0)
+		return kerf_err_set(err, -EINVAL, "input.%s is empty", key);
+	for (unsigned i = n; i < 4; i++)
+		out[i] = out[n - 1];
+	return 0;
+}
+
+int app_pixel_format(const struct app_settings *s, const struct kerf_graph *g,
+	struct kerf_pixel_format *f, struct kerf_err *err)
+{
+	const struct kerf_tensor *in = &g->tensors[g->input];
+	float mean[4], std[4];
+
+	*f = (struct kerf_pixel_format){0};
+	if (in->n_dims != 4 || (in->dims[1] != 1 && in->dims[1] != 3 && in->dims[1] != 4))
+		return 0;
+	if (parse_channels(s->input.mean, "mean", mean, err) < 0 ||
+		parse_channels(s->input.std, "std", std, err) < 0)
+		return -EINVAL;
+	f->channels = (uint32_t)in->dims[1];
+	for (unsigned i = 0; i < 4; i++) {
+		if (!(std[i] > 0))
+			return kerf_err_set(err, -EINVAL, "input.std = %s: must be above 0",
+				s->input.std);
+		f->scale[i] = 1 / std[i];
+		f->bias[i] = -mean[i] / std[i];
+	}
+	return 0;
+}
+
+static int measure(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
+{
+	struct kerf_context *c = kerf_context_create(m->engine, err);
+	int rc;
+
+	if (!c)
+		return -ENOMEM;
+	rc = kerf_profile_measure(&m->profile, m->graph, c, (unsigned)s->model.rounds, app_clock_ns,
+		err);
+	kerf_context_free(c);
+	return rc;
+}
+
+static int open_profile(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
+{
+	if (s->model.profile[0])
+		return kerf_profile_load(&m->profile, m->graph, s->model.profile, err);
+	if (s->lab.analytic)
+		return kerf_profile_analytic(&m->profile, m->graph, ANALYTIC_FLOPS,
+			ANALYTIC_BYTES_PER_S, err);
+	return measure(m, s, err);
+}
+
+int app_model_open(struct app_model *m, const struct app_settings *s, bool compile,
+	struct kerf_err *err)
+{
+	const struct kerf_engine_options engine = {.threads = (unsigned)s->model.threads};
+	struct kerf_pixel_format pixels;
+	int rc;
+
+	*m = (struct app_model){0};
+	rc = load_graph(m, s, err);
+	if (rc == 0)
+		rc = app_pixel_format(s, m->graph, &pixels, err);
+	if (rc == 0)
+		rc = kerf_model_create(&m->model, m->graph, &pixels, err);
+	if (rc == 0 && m->model.n_cuts > APP_MAX_CUTS)
+		rc = kerf_err_set(err, -E2BIG, "%s: %u cuts are more than %u", m->graph->name,
+			m->model.n_cuts, APP_MAX_CUTS);
+	if (rc == 0 && compile) {
+		m->engine = kerf_engine_compile(m->graph, &engine, err);
+		rc = m->engine ? 0 : -EIO;
+	}
+	if (rc == 0)
+		rc = open_profile(m, s, err);
+	if (rc == 0)
+		m->whole_ns = kerf_profile_range_ns(&m->profile, 0, (unsigned)m->graph->n_nodes);
+	else
+		app_model_close(m);
+	return rc;
+}
+
+void app_model_close(struct app_model *m)
+{
+	kerf_profile_free(&m->profile);
+	if (m->engine)
+		kerf_engine_free(m->engine);
+	kerf_model_destroy(&m->model);
+	if (m->graph)
+		kerf_graph_free(m->graph);
+	*m = (struct app_model){0};
+}
+
+uint64_t app_fingerprint(const struct app_settings *s)
+{
+	return kerf_engine_fingerprint() + (s->model.threads - 1) * 0x9e3779b97f4a7c15ull;
+}
+
+/* ---- what the plan may choose from ---- */
+
+static uint64_t cut_wire_bytes(const struct app_model *m, const struct kerf_cut *cut,
+	enum kerf_codec codec, uint32_t payload_bytes, uint32_t overhead)
+{
+	struct kerf_part parts[KERF_MAX_CUT_TENSORS] = {{0}};
+	struct kerf_layout layout;
+
+	for (int i = 0; i < cut->n_tensors; i++)
+		parts[i].n = (size_t)kerf_tensor_elements(&m->graph->tensors[cut->tensors[i]]);
+	if (kerf_layout_make(&layout, kerf_parts_blocks(parts, (unsigned)cut->n_tensors, codec),
+		    kerf_codec_info(codec)->block_bytes, payload_bytes) < 0)
+		return 0;
+	return kerf_layout_wire_bytes(&layout,
+		kerf_parts_bytes(parts, (unsigned)cut->n_tensors, codec), overhead);
+}
+
+static void add_candidate(const struct app_model *m, const struct app_settings *s, unsigned k,
+	enum kerf_codec codec, uint32_t payload_bytes, struct kerf_plan_candidate *list,
+	unsigned *n)
+{
+	const unsigned nodes = (unsigned)m->graph->n_nodes;
+	const struct kerf_cut *cut = &m->model.cuts[k];
+	struct kerf_plan_candidate c = {
+		.cut = (int)k,
+		.codec = codec,
+		.local = k == nodes,
+		.head_ns = kerf_profile_range_ns(&m->profile, 0, k) * s->device.slowdown,
+		.tail_ns = kerf_profile_range_ns(&m->profile, k, nodes),
+	};
+
+	if (!c.local) {
+		c.wire_bytes = cut_wire_bytes(m, cut, codec, payload_bytes,
+			(uint32_t)s->port.overhead);
+		if (!c.wire_bytes)
+			return; /* more packets than a message may have */
+	}
+	list[(*n)++] = c;
+}
+
+int app_candidates(const struct app_model *m, const struct app_settings *s, bool pixels,
+	uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
+	struct kerf_err *err)
+{
+	*n = 0;
+	*candidates = calloc(m->model.n_cuts + 1, sizeof(**candidates));
+	if (!*candidates)
+		return kerf_err_set(err, -ENOMEM, "no memory for %u cuts", m->model.n_cuts);
+	for (unsigned k = 0; k < m->model.n_cuts; k++) {
+		const bool last = k + 1 == m->model.n_cuts;
+
+		if (!last && (!m->model.cuts[k].candidate || !kerf_model_can_cut(&m->model, k)))
+			continue;
+		if (k == 0 && pixels)
+			add_candidate(m, s, k, KERF_CODEC_U8, payload_bytes, *candidates, n);
+		add_candidate(m, s, k, KERF_CODEC_F32, payload_bytes, *candidates, n);
+	}
+	return 0;
+}
+
+static bool offered(const struct kerf_plan_candidate *c, unsigned n, int cut, int codec)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (c[i].cut == cut && (c[i].local || codec < 0 || c[i].codec == codec))
+			return true;
+	return false;
+}
+
+int app_policy(const struct app_settings *s, const struct kerf_plan_candidate *c, unsigned n,
+	struct kerf_plan_options *policy, struct kerf_err *err)
+{
+	static const int codecs[] = {-1, KERF_CODEC_F32, KERF_CODEC_U8};
+
+	*policy = (struct kerf_plan_options){
+		.mode = (enum kerf_plan_mode)s->policy.mode,
+		.fixed_cut = (int)s->policy.cut,
+		.fixed_codec = codecs[s->policy.codec],
+		.hysteresis = s->policy.hysteresis,
+		.hedge_factor = s->policy.hedge_factor,
+		.hedge_min_ns = s->policy.hedge_min_ns,
+		.probe_every = (unsigned)s->policy.probe_every,
+	};
+	if (policy->mode == KERF_PLAN_FIXED &&
+		!offered(c, n, policy->fixed_cut, policy->fixed_codec))
+		return kerf_err_set(err, -EINVAL,
+			"policy.cut = %d with codec %s is no cut of this network (0 to %d; "
+			"kerf-model inspect lists them)",
+			policy->fixed_cut, policy->fixed_codec < 0 ? "auto"
+				: kerf_codec_info((unsigned)policy->fixed_codec)->name,
+			c[n - 1].cut);
+	return 0;
+}
+
+/* ---- frames ---- */
+
+int app_source_open(struct kerf_source **source, const struct app_settings *s,
+	const struct kerf_graph *g, struct kerf_err *err)
+{
+	const struct kerf_tensor *in = &g->tensors[g->input];
+	const struct kerf_source_options o = {
+		.path = s->input.path,
+		.height = in->n_dims == 4 ? (unsigned)in->dims[2] : 1,
+		.width = in->n_dims == 4 ? (unsigned)in->dims[3] : 1,
+		.channels = in->n_dims == 4 ? (unsigned)in->dims[1] : 1,
+		.resize = s->input.resize ? KERF_RESIZE_CROP : KERF_RESIZE_STRETCH,
+		.crop = s->input.crop,
+		.bgr = s->input.channels == 1,
+		.seed = s->input.seed,
+		.limit = (unsigned)s->input.limit,
+	};
+
+	if (in->n_dims != 4 || in->dims[0] != 1)
+		return kerf_err_set(err, -EINVAL,
+			"%s: input %s is not one picture [1,C,H,W]; batches are not fed from a source",
+			g->name, in->name);
+	*source = kerf_source_open(&o, err);
+	return *source ? 0 : -EIO;
+}
+
+void app_source_input(const struct kerf_source *s, uint32_t frame, struct kerf_frame_input *in)
+{
+	const struct kerf_frame_data *f = kerf_source_frame(s, frame % kerf_source_count(s));
+
+	*in = (struct kerf_frame_input){.pixels = f->pixels, .values = f->values};
+}

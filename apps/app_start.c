@@ -1,0 +1,136 @@
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+
+#include "app.h"
+
+#define MAX_EAL_ARGS 64
+
+volatile bool app_stop;
+static bool eal_runs;
+
+static void on_signal(int sig)
+{
+	if (app_stop)
+		_exit(128 + sig);
+	app_stop = true;
+}
+
+void app_catch_signals(void)
+{
+	struct sigaction a = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static uint64_t read_clock(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * KERF_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+uint64_t app_clock_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t app_cpu_clock_ns(void)
+{
+	return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
+unsigned app_cpu(int i)
+{
+	cpu_set_t set;
+	int n, seen = 0;
+
+	CPU_ZERO(&set);
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return 0;
+	n = CPU_COUNT(&set);
+	i = ((i % n) + n) % n;
+	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &set) && seen++ == i)
+			return cpu;
+	return 0;
+}
+
+static bool huge_pages_free(unsigned megabytes)
+{
+	static const char file[] = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+	unsigned long pages = 0;
+	FILE *f = fopen(file, "r");
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%lu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages >= megabytes / 2;
+}
+
+int app_huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n, struct kerf_err *err)
+{
+	const bool present = huge_pages_free(megabytes);
+
+	if (huge == APP_HUGE_YES && !present)
+		return kerf_err_set(err, -ENOMEM,
+			"port.huge = yes, but there are not %u MB of free 2 MB huge pages; "
+			"sysctl -w vm.nr_hugepages=%u makes them, port.huge = no does without",
+			megabytes, megabytes);
+	if (huge == APP_HUGE_NO || !present) {
+		/* Not --in-memory, which EAL refuses beside --no-huge. */
+		snprintf(args[(*n)++], 256, "--no-huge");
+		snprintf(args[(*n)++], 256, "--no-shconf");
+		snprintf(args[(*n)++], 256, "-m%u", megabytes);
+	} else {
+		snprintf(args[(*n)++], 256, "--in-memory");
+	}
+	return 0;
+}
+
+/* memif calls it an error that its server is not there yet. For a PMD, which registers its log type
+ * when EAL loads it, the first of these patterns that fits counts. */
+static const char *const quiet[] = {
+	"--no-pci", "--log-level=pmd.net.memif:critical", "--log-level=*:error"};
+
+int app_eal_init(const char *program, const struct app_options *o, char args[][256], unsigned n_args,
+	struct kerf_err *err)
+{
+	/* EAL keeps pointers into its arguments. */
+	static char copies[MAX_EAL_ARGS][256];
+	char *argv[KERF_ARRAY_LEN(quiet) + 2 * MAX_EAL_ARGS + 2];
+	int argc = 0;
+
+	argv[argc++] = (char *)(uintptr_t)program;
+	for (unsigned i = 0; i < KERF_ARRAY_LEN(quiet); i++)
+		argv[argc++] = (char *)(uintptr_t)quiet[i];
+	for (unsigned i = 0; i < n_args && i < MAX_EAL_ARGS; i++) {
+		memcpy(copies[i], args[i], sizeof(copies[i]));
+		argv[argc++] = copies[i];
+	}
+	for (int i = 0; i < o->n_eal && i < MAX_EAL_ARGS; i++)
+		argv[argc++] = o->eal[i];
+	argv[argc] = NULL;
+	if (rte_eal_init(argc, argv) < 0)
+		return kerf_err_set(err, -EIO, "DPDK's EAL did not start: %s",
+			rte_strerror(rte_errno));
+	eal_runs = true;
+	return 0;
+}
+
+void app_eal_cleanup(void)
+{
+	if (eal_runs)
+		rte_eal_cleanup();
+}

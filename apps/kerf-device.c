@@ -1,0 +1,225 @@
+/* kerf-device: the device end. Options, EAL, the poll loop, printing. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app.h"
+
+static const char help[] =
+	"usage: kerf-device [EAL options] -- -c FILE [options]\n"
+	"\n"
+	"Runs the first layers of a network here and the rest on a kerf-server, cut anew for every\n"
+	"frame; finishes frames itself when the server or the link does not.\n"
+	"\n"
+	"  -c, --config FILE          settings, see conf/device.ini\n"
+	"  -s, --set SECTION.KEY=VAL  override one setting\n"
+	"      --json FILE            write the results as JSON\n"
+	"      --frames FILE          write one CSV line a frame\n"
+	"  -h, --help, --version\n";
+
+#define MEGABYTES 256
+
+struct device_app {
+	struct app_settings settings;
+	struct app_model model;
+	struct kerf_source *source;
+	struct kerf_port port;
+	struct kerf_compute *compute;
+	struct kerf_device *device;
+	struct kerf_plan_candidate *candidates;
+	unsigned n_candidates;
+	struct app_results results;
+	struct app_unsent out;
+	enum kerf_session_state shown;
+};
+
+static void give_input(void *user, uint32_t frame, struct kerf_frame_input *in)
+{
+	app_source_input(((struct device_app *)user)->source, frame, in);
+}
+
+static void frame_done(void *user, const struct kerf_frame_record *r, const float *output)
+{
+	(void)output;
+	app_results_add(&((struct device_app *)user)->results, 0, r);
+}
+
+/* ---- start ---- */
+
+static struct kerf_port_options port_options(const struct app_settings *s)
+{
+	return (struct kerf_port_options){
+		.kind = s->port.kind,
+		.socket = s->port.socket,
+		.iface = s->port.iface,
+		.mtu = (unsigned)s->port.mtu,
+		.mbufs = (unsigned)s->port.mbufs,
+	};
+}
+
+static int start_eal(struct device_app *a, const struct app_options *o, struct kerf_err *err)
+{
+	const struct kerf_port_options p = port_options(&a->settings);
+	char args[16][256];
+	unsigned n = 0, extra = 0;
+	int rc;
+
+	snprintf(args[n++], 256, "--lcores=0@%lu", a->settings.device.cpu == APP_CPU_AUTO
+		? (unsigned long)app_cpu(0) : a->settings.device.cpu);
+	rc = app_huge_args(a->settings.port.huge, MEGABYTES, args, &n, err);
+	if (rc == 0)
+		rc = kerf_port_eal_args(&p, args + n, &extra, err);
+	if (rc < 0)
+		return rc;
+	rc = app_eal_init("kerf-device", o, args, n + extra, err);
+	return rc < 0 ? rc : kerf_port_open(&a->port, &p, err);
+}
+
+static int make_device(struct device_app *a, struct kerf_err *err)
+{
+	const struct app_settings *s = &a->settings;
+	const struct kerf_compute_options compute = {
+		.slots = (unsigned)s->device.in_flight + 1, .slowdown = s->device.slowdown,
+		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
+	struct kerf_device_options o = {
+		.model = &a->model.model,
+		.net = {.self = {.ip = s->port.ip, .port = (uint16_t)s->port.udp_port},
+			.pool = a->port.pool,
+			.payload_bytes = a->port.mtu + 14 - (uint32_t)sizeof(struct kerf_wire_packet),
+			.overhead_bytes = (uint32_t)s->port.overhead,
+			.timestamp_offset = -1},
+		.server = {.ip = s->port.server_ip, .port = (uint16_t)s->port.udp_port},
+		.fingerprint = app_fingerprint(s),
+		.whole_ns = a->model.whole_ns,
+		.in_flight = (unsigned)s->device.in_flight,
+		.period_ns = s->device.fps > 0 ? (uint64_t)(1e9 / s->device.fps) : 0,
+		.frames = s->device.frames,
+		.verify = s->device.verify,
+		.wait_for_server = s->device.wait_for_server,
+		.pace_gain = s->policy.pace_gain,
+		.nonce = (uint32_t)app_clock_ns() ^ (uint32_t)getpid() << 16,
+		.input = give_input,
+		.done = frame_done,
+		.user = a,
+	};
+	struct kerf_frame_input first;
+
+	memcpy(o.net.self.mac, a->port.mac, sizeof(o.net.self.mac));
+	app_source_input(a->source, 0, &first);
+	if (app_candidates(&a->model, s, first.pixels != NULL, o.net.payload_bytes, &a->candidates,
+		    &a->n_candidates, err) < 0 ||
+		app_policy(s, a->candidates, a->n_candidates, &o.policy, err) < 0)
+		return -EINVAL;
+	o.candidates = a->candidates;
+	o.n_candidates = a->n_candidates;
+	a->compute = kerf_compute_engine(a->model.engine, &a->model.model, &compute, err);
+	if (!a->compute)
+		return -ENOMEM;
+	o.compute = a->compute;
+	a->device = kerf_device_create(&o, err);
+	return a->device ? 0 : -EINVAL;
+}
+
+/* ---- the loop ---- */
+
+static void show_session(struct device_app *a)
+{
+	const enum kerf_session_state now = kerf_device_session(a->device);
+	const bool up = now == KERF_SESSION_READY, was = a->shown == KERF_SESSION_READY;
+
+	if (up && !was)
+		fprintf(stderr, "kerf-device: the server is there\n");
+	else if (!up && was)
+		fprintf(stderr, "kerf-device: the server is gone, frames are finished here\n");
+	a->shown = now;
+}
+
+static void turn(struct device_app *a)
+{
+	struct rte_mbuf *pkts[APP_BURST];
+	const unsigned n = kerf_port_rx(&a->port, pkts, APP_BURST);
+
+	if (n)
+		kerf_device_receive(a->device, pkts, n, app_clock_ns());
+	a->out.n += kerf_device_poll(a->device, app_clock_ns(), a->out.pkts + a->out.n,
+		APP_BURST - a->out.n);
+	app_transmit(&a->port, &a->out);
+	if (kerf_device_session(a->device) != a->shown)
+		show_session(a);
+}
+
+static bool refused(const struct device_app *a)
+{
+	return kerf_device_session(a->device) == KERF_SESSION_REFUSED &&
+		kerf_device_stats(a->device)->sessions == 0;
+}
+
+static int run(struct device_app *a, struct kerf_err *err)
+{
+	while (!kerf_device_finished(a->device) && !refused(a)) {
+		if (app_stop)
+			kerf_device_drain(a->device);
+		turn(a);
+	}
+	if (refused(a))
+		return kerf_err_set(err, -ECONNREFUSED, "the server refused: %s",
+			kerf_device_refusal(a->device));
+	kerf_device_bye(a->device, app_clock_ns());
+	for (int i = 0; i < 100; i++)
+		turn(a);
+	return 0;
+}
+
+static int report(struct device_app *a, const struct app_options *o, struct kerf_err *err)
+{
+	char title[256];
+	const struct app_run run = {.title = title, .device = a->device,
+		.device_slowdown = a->settings.device.slowdown, .server_slowdown = 1};
+
+	snprintf(title, sizeof(title), "kerf-device: %s, %s", a->model.graph->name, a->port.kind);
+	app_print_table(&a->results, &run);
+	return app_write_json(&a->results, &run, o->json, err);
+}
+
+static void close_all(struct device_app *a)
+{
+	app_drop_unsent(&a->out);
+	kerf_device_destroy(a->device);
+	kerf_compute_free(a->compute);
+	free(a->candidates);
+	kerf_source_close(a->source);
+	app_results_close(&a->results);
+	app_model_close(&a->model);
+}
+
+int main(int argc, char **argv)
+{
+	static struct device_app a;
+	struct app_options o;
+	struct kerf_err err = {0};
+	int rc;
+
+	app_parse(&o, argc, argv, APP_DEVICE, help);
+	rc = app_load_settings(&a.settings, &o, APP_DEVICE, &err);
+	if (rc < 0)
+		return app_fail("kerf-device", &err, rc);
+	app_catch_signals();
+	rc = app_model_open(&a.model, &a.settings, true, &err);
+	if (rc == 0)
+		rc = app_source_open(&a.source, &a.settings, a.model.graph, &err);
+	if (rc == 0)
+		rc = app_results_open(&a.results, &a.model.model, 0, o.frames, &err);
+	if (rc == 0)
+		rc = start_eal(&a, &o, &err);
+	if (rc == 0)
+		rc = make_device(&a, &err);
+	if (rc == 0)
+		rc = run(&a, &err);
+	if (rc == 0)
+		rc = report(&a, &o, &err);
+	close_all(&a);
+	if (a.port.pool)
+		kerf_port_close(&a.port);
+	app_eal_cleanup();
+	return rc < 0 ? app_fail("kerf-device", &err, rc) : 0;
+}

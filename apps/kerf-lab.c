@@ -1,0 +1,303 @@
+/* kerf-lab: device and server in one process over an emulated link, in real or virtual time. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_eal.h>
+#include <rte_mbuf.h>
+
+#include "lab.h"
+
+static const char help[] =
+	"usage: kerf-lab [EAL options --] -c FILE [options]\n"
+	"\n"
+	"Runs both ends of kerf in this process over an emulated link. Needs no root, no huge pages\n"
+	"and no NIC.\n"
+	"\n"
+	"  -c, --config FILE          settings, see conf/lab/\n"
+	"  -s, --set SECTION.KEY=VAL  override one setting\n"
+	"      --json FILE            write the results as JSON\n"
+	"      --frames FILE          write one CSV line a frame\n"
+	"  -h, --help, --version\n";
+
+#define MBUFS 32768
+#define MEGABYTES 256
+#define SHOW_EVERY_NS (100 * 1000000ull)
+
+static bool is_virtual(const struct lab *lab)
+{
+	return lab->settings.lab.time == APP_TIME_VIRTUAL;
+}
+
+/* ---- what the device asks for and tells ---- */
+
+static void give_input(void *user, uint32_t frame, struct kerf_frame_input *in)
+{
+	app_source_input(((struct lab *)user)->source, frame, in);
+}
+
+static void show_progress(struct lab *lab, unsigned phase, const struct kerf_frame_record *r)
+{
+	const uint64_t now = app_clock_ns();
+	char cut[64], rate[32], truth[32];
+
+	if (!lab->terminal || is_virtual(lab) || now - lab->shown_ns < SHOW_EVERY_NS)
+		return;
+	lab->shown_ns = now;
+	fprintf(stderr, "\r\033[K%6.1f s  frame %u  link %s, estimate %s  cut %s  %.1f ms%s",
+		(double)r->due_ns * 1e-9, r->frame,
+		kerf_format_rate((double)lab->up_steps[phase].bps, truth, sizeof(truth)),
+		r->rate_bps > 0 ? kerf_format_rate(r->rate_bps, rate, sizeof(rate)) : "unknown",
+		app_cut_text(&lab->model.model, r->cut, r->codec, cut, sizeof(cut)),
+		(double)r->latency_ns * 1e-6, r->hedged ? "  hedged" : "");
+}
+
+static void frame_done(void *user, const struct kerf_frame_record *r, const float *output)
+{
+	struct lab *lab = user;
+	const unsigned phase = lab_phase(lab, kerf_device_start_ns(lab->device) + r->due_ns);
+
+	(void)output;
+	app_results_add(&lab->results, phase, r);
+	show_progress(lab, phase, r);
+}
+
+/* ---- start ---- */
+
+static int start_eal(struct lab *lab, const struct app_options *o, struct kerf_err *err)
+{
+	char args[8][256];
+	unsigned n = 0;
+	int rc;
+
+	if (is_virtual(lab))
+		snprintf(args[n++], 256, "--lcores=0@%u", app_cpu(0));
+	else
+		snprintf(args[n++], 256, "--lcores=0@%u,1@%u", app_cpu(0), app_cpu(1));
+	snprintf(args[n++], 256, "--no-huge");
+	snprintf(args[n++], 256, "-m%d", MEGABYTES);
+	snprintf(args[n++], 256, "--no-shconf");
+	snprintf(args[n++], 256, "--no-telemetry");
+	rc = app_eal_init("kerf-lab", o, args, n, err);
+	if (rc < 0)
+		return rc;
+	if (!is_virtual(lab)) {
+		const struct kerf_port_options p = {.kind = "ring",
+			.mtu = (unsigned)lab->settings.port.mtu, .mbufs = MBUFS, .rx_ring = 8192,
+			.tx_ring = 8192};
+
+		rc = kerf_port_open_ring_pair(&lab->device_port, &lab->server_port, &p, err);
+		lab->pool = lab->device_port.pool;
+		return rc;
+	}
+	lab->pool = rte_pktmbuf_pool_create("lab", MBUFS, 256, 0,
+		RTE_PKTMBUF_HEADROOM + (uint16_t)lab->settings.port.mtu + 14 + 64, SOCKET_ID_ANY);
+	return lab->pool ? 0 : kerf_err_set(err, -ENOMEM, "no memory for %d packets", MBUFS);
+}
+
+static struct kerf_net make_net(const struct lab *lab, uint32_t ip, uint8_t last)
+{
+	struct kerf_net net = {
+		.self = {.mac = {2, 0x6b, 0x65, 0x72, 0x66, last}, .ip = ip,
+			.port = (uint16_t)lab->settings.port.udp_port},
+		.pool = lab->pool,
+		.payload_bytes = (uint32_t)(lab->settings.port.mtu + 14 -
+			sizeof(struct kerf_wire_packet)),
+		.overhead_bytes = (uint32_t)lab->settings.port.overhead,
+	};
+
+	if (kerf_linkem_timestamp_field(&net.timestamp_offset, &net.timestamp_flag) < 0)
+		net.timestamp_offset = -1;
+	return net;
+}
+
+#define DEVICE_IP 0x0a2f0001u /* 10.47.0.1 */
+#define SERVER_IP 0x0a2f0002u
+
+static struct kerf_compute *make_compute(struct lab *lab, unsigned slots, double slowdown,
+	struct kerf_err *err)
+{
+	const struct kerf_compute_options o = {.slots = slots, .slowdown = slowdown,
+		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
+
+	if (is_virtual(lab))
+		return kerf_compute_profile(&lab->model.profile, &lab->model.model, &o, err);
+	return kerf_compute_engine(lab->model.engine, &lab->model.model, &o, err);
+}
+
+static int make_server(struct lab *lab, struct kerf_err *err)
+{
+	const struct app_settings *s = &lab->settings;
+	struct kerf_server_options o = {
+		.model = &lab->model.model,
+		.net = make_net(lab, SERVER_IP, 2),
+		.fingerprint = app_fingerprint(s),
+		.whole_ns = lab->model.whole_ns * s->server.slowdown,
+		.max_sessions = (unsigned)s->server.sessions,
+	};
+
+	lab->server_compute =
+		make_compute(lab, (unsigned)s->server.contexts, s->server.slowdown, err);
+	if (!lab->server_compute)
+		return -ENOMEM;
+	o.compute = lab->server_compute;
+	lab->server = kerf_server_create(&o, err);
+	return lab->server ? 0 : -ENOMEM;
+}
+
+static int make_device(struct lab *lab, struct kerf_err *err)
+{
+	const struct app_settings *s = &lab->settings;
+	struct kerf_device_options o = {
+		.model = &lab->model.model,
+		.net = make_net(lab, DEVICE_IP, 1),
+		.server = {.ip = SERVER_IP, .port = (uint16_t)s->port.udp_port},
+		.fingerprint = app_fingerprint(s),
+		.whole_ns = lab->model.whole_ns,
+		.in_flight = (unsigned)s->device.in_flight,
+		.period_ns = s->device.fps > 0 ? (uint64_t)(1e9 / s->device.fps) : 0,
+		.frames = s->device.frames,
+		.verify = s->device.verify,
+		.wait_for_server = s->device.wait_for_server,
+		.pace_gain = s->policy.pace_gain,
+		.nonce = (uint32_t)s->lab.seed,
+		.input = give_input,
+		.done = frame_done,
+		.user = lab,
+	};
+	struct kerf_frame_input first;
+
+	app_source_input(lab->source, 0, &first);
+	if (app_candidates(&lab->model, s, first.pixels != NULL, o.net.payload_bytes,
+		    &lab->candidates, &lab->n_candidates, err) < 0 ||
+		app_policy(s, lab->candidates, lab->n_candidates, &o.policy, err) < 0)
+		return -EINVAL;
+	o.candidates = lab->candidates;
+	o.n_candidates = lab->n_candidates;
+	lab->device_compute = make_compute(lab, (unsigned)s->device.in_flight + 1,
+		s->device.slowdown, err);
+	if (!lab->device_compute)
+		return -ENOMEM;
+	o.compute = lab->device_compute;
+	lab->device = kerf_device_create(&o, err);
+	return lab->device ? 0 : -EINVAL;
+}
+
+static int make_links(struct lab *lab, struct kerf_err *err)
+{
+	const struct app_settings *s = &lab->settings;
+	int rc = lab_parse_rate(s->up.rate, "link.up rate", lab->up_steps, &lab->n_up_steps, err);
+
+	if (rc == 0)
+		rc = lab_parse_rate(s->down.rate, "link.down rate", lab->down_steps,
+			&lab->n_down_steps, err);
+	if (rc < 0)
+		return rc;
+	lab->up = lab_make_link(&s->up, s, lab->up_steps, lab->n_up_steps, err);
+	lab->down = lab_make_link(&s->down, s, lab->down_steps, lab->n_down_steps, err);
+	return lab->up && lab->down ? 0 : -EINVAL;
+}
+
+static int open_results(struct lab *lab, const char *csv, struct kerf_err *err)
+{
+	int rc = app_results_open(&lab->results, &lab->model.model, lab->n_up_steps, csv, err);
+
+	for (unsigned i = 0; rc == 0 && i < lab->n_up_steps; i++)
+		lab->results.phases[i].true_rate_bps = lab->up_steps[i].bps;
+	return rc;
+}
+
+static int open_all(struct lab *lab, const struct app_options *o, struct kerf_err *err)
+{
+	const struct app_settings *s = &lab->settings;
+	const bool compile = !is_virtual(lab) || (!s->model.profile[0] && !s->lab.analytic);
+	int rc = app_model_open(&lab->model, s, compile, err);
+
+	if (rc == 0)
+		rc = app_source_open(&lab->source, s, lab->model.graph, err);
+	if (rc == 0)
+		rc = start_eal(lab, o, err);
+	if (rc == 0)
+		rc = make_links(lab, err);
+	if (rc == 0)
+		rc = open_results(lab, o->frames, err);
+	if (rc == 0)
+		rc = make_server(lab, err);
+	if (rc == 0)
+		rc = make_device(lab, err);
+	return rc;
+}
+
+/* ---- end ---- */
+
+static void print_lateness(const struct lab *lab)
+{
+	const struct kerf_linkem_stats *up = kerf_linkem_stats(lab->up);
+
+	printf("link up: %lu packets, %lu dropped by its queue", up->delivered,
+		up->dropped_queue + up->dropped_room);
+	if (!is_virtual(lab))
+		printf("; handed out late by p50 %.1f us, p99 %.1f us",
+			(double)kerf_hist_quantile(&up->lateness_ns, .5) * 1e-3,
+			(double)kerf_hist_quantile(&up->lateness_ns, .99) * 1e-3);
+	printf("\n");
+}
+
+static int report(struct lab *lab, const struct app_options *o, struct kerf_err *err)
+{
+	char title[512];
+	const struct app_run run = {.title = title, .device = lab->device, .server = lab->server,
+		.device_slowdown = lab->settings.device.slowdown,
+		.server_slowdown = lab->settings.server.slowdown};
+
+	if (lab->terminal && !is_virtual(lab))
+		fprintf(stderr, "\r\033[K");
+	snprintf(title, sizeof(title), "kerf-lab: %s, %s, %s time", lab->model.graph->name,
+		lab->settings.input.path, is_virtual(lab) ? "virtual" : "real");
+	app_print_table(&lab->results, &run);
+	print_lateness(lab);
+	return app_write_json(&lab->results, &run, o->json, err);
+}
+
+static void close_all(struct lab *lab)
+{
+	kerf_linkem_destroy(lab->up);
+	kerf_linkem_destroy(lab->down);
+	kerf_device_destroy(lab->device);
+	kerf_server_destroy(lab->server);
+	kerf_compute_free(lab->device_compute);
+	kerf_compute_free(lab->server_compute);
+	free(lab->candidates);
+	kerf_source_close(lab->source);
+	app_results_close(&lab->results);
+	app_model_close(&lab->model);
+	if (lab->device_port.pool) {
+		kerf_port_close(&lab->device_port);
+		kerf_port_close(&lab->server_port);
+	} else if (lab->pool) {
+		rte_mempool_free(lab->pool);
+	}
+	app_eal_cleanup();
+}
+
+int main(int argc, char **argv)
+{
+	static struct lab lab;
+	struct app_options o;
+	struct kerf_err err = {0};
+	int rc;
+
+	app_parse(&o, argc, argv, APP_LAB, help);
+	rc = app_load_settings(&lab.settings, &o, APP_LAB, &err);
+	if (rc < 0)
+		return app_fail("kerf-lab", &err, rc);
+	lab.terminal = isatty(STDERR_FILENO);
+	app_catch_signals();
+	rc = open_all(&lab, &o, &err);
+	if (rc == 0)
+		rc = is_virtual(&lab) ? lab_run_virtual(&lab, &err) : lab_run_real(&lab, &err);
+	if (rc == 0)
+		rc = report(&lab, &o, &err);
+	close_all(&lab);
+	return rc < 0 ? app_fail("kerf-lab", &err, rc) : 0;
+}

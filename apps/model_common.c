@@ -1,0 +1,215 @@
+#include "model_common.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int model_fail(const char *command, const struct kerf_err *err)
+{
+	fprintf(stderr, "kerf-model %s: %s\n", command, err->text);
+	return MODEL_FAILED;
+}
+
+int model_usage(const char *command, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	fprintf(stderr, "kerf-model %s: %s, see kerf-model %s --help\n", command, text, command);
+	return MODEL_USAGE;
+}
+
+bool model_option_number(const char *command, const char *name, const char *text, uint64_t min,
+	uint64_t max, uint64_t *value)
+{
+	if (kerf_parse_u64(text, value) == 0 && *value >= min && *value <= max)
+		return true;
+	model_usage(command, "%s %s: a whole number from %ju to %ju expected", name, text,
+		(uintmax_t)min, (uintmax_t)max);
+	return false;
+}
+
+/* ---- the network ---- */
+
+bool model_in_zoo(const char *name)
+{
+	for (unsigned i = 0; kerf_zoo_name(i); i++)
+		if (strcmp(kerf_zoo_name(i), name) == 0)
+			return true;
+	return false;
+}
+
+const char *model_zoo_names(char *buf, size_t len)
+{
+	buf[0] = '\0';
+	for (unsigned i = 0; kerf_zoo_name(i); i++) {
+		size_t used = strlen(buf);
+
+		snprintf(buf + used, len - used, "%s%s", i ? ", " : "", kerf_zoo_name(i));
+	}
+	return buf;
+}
+
+static struct kerf_graph *build_or_load(const char *what, struct kerf_err *err)
+{
+	char names[256];
+	struct kerf_graph *g;
+
+	if (model_in_zoo(what))
+		return kerf_zoo_build(what, &(struct kerf_zoo_options){0}, err);
+	g = kerf_graph_load(what, err);
+	/* A bare word that is no file was probably meant as the name of an architecture. */
+	if (!g && !strpbrk(what, "./") && access(what, F_OK) != 0)
+		kerf_err_set(err, -ENOENT, "%s: no such file and no known network (%s)", what,
+			model_zoo_names(names, sizeof(names)));
+	return g;
+}
+
+int model_open(struct model *m, const char *what, unsigned threads, struct kerf_err *err)
+{
+	const struct kerf_engine_options options = {.threads = threads};
+	int rc;
+
+	*m = (struct model){0};
+	m->graph = build_or_load(what, err);
+	if (!m->graph)
+		return -EINVAL;
+	rc = kerf_graph_optimize(m->graph, err);
+	if (rc < 0)
+		goto out;
+	rc = kerf_model_create(&m->base, m->graph, NULL, err);
+	if (rc < 0)
+		goto out;
+	m->engine = kerf_engine_compile(m->graph, &options, err);
+	if (!m->engine)
+		rc = -EINVAL;
+out:
+	if (rc < 0)
+		model_close(m);
+	return rc;
+}
+
+void model_close(struct model *m)
+{
+	if (m->engine)
+		kerf_engine_free(m->engine);
+	kerf_model_destroy(&m->base);
+	kerf_graph_free(m->graph);
+	*m = (struct model){0};
+}
+
+/* Pictures after preprocessing are about as large; zeros would flatter nobody but the cache. */
+static void fill_random(float *values, int64_t n)
+{
+	struct kerf_rng rng = {.seed = 1};
+
+	for (int64_t i = 0; i < n; i++)
+		values[i] = (float)(4 * kerf_rng_uniform(&rng) - 2);
+}
+
+int model_measure(
+	const struct model *m, unsigned rounds, struct kerf_profile *p, struct kerf_err *err)
+{
+	const struct kerf_graph *g = m->graph;
+	struct kerf_context *c = kerf_context_create(m->engine, err);
+	int rc;
+
+	if (!c)
+		return -ENOMEM;
+	fill_random(kerf_context_tensor(c, g->input), kerf_tensor_elements(&g->tensors[g->input]));
+	rc = kerf_profile_measure(p, g, c, rounds, model_clock_ns, err);
+	kerf_context_free(c);
+	return rc;
+}
+
+uint64_t model_clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * KERF_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* ---- tensors and cuts ---- */
+
+const char *model_shape_text(const struct kerf_tensor *t, char *buf, size_t len)
+{
+	static const int nhwc[] = {0, 2, 3, 1};
+	size_t used = 0;
+
+	snprintf(buf, len, "%s", t->n_dims ? "" : "scalar");
+	for (int i = 0; i < t->n_dims && used < len; i++) {
+		int64_t dim = t->dims[t->n_dims == 4 ? nhwc[i] : i];
+		int n = snprintf(buf + used, len - used, "%s%jd", i ? "x" : "", (intmax_t)dim);
+
+		used += (size_t)n;
+	}
+	return buf;
+}
+
+const char *model_cut_name(const struct kerf_graph *g, unsigned k)
+{
+	return k == 0 ? "(input)" : g->nodes[k - 1].name;
+}
+
+/* u8 carries pixels, which only the input can be. */
+static bool has_pixels(const struct kerf_tensor *t)
+{
+	return t->n_dims == 4 && t->dims[1] >= 1 && t->dims[1] <= 4;
+}
+
+size_t model_cut_bytes(const struct model *m, unsigned k, enum kerf_codec codec)
+{
+	const struct kerf_cut *cut = &m->base.cuts[k];
+	size_t bytes = 0;
+
+	if (!kerf_model_can_cut(&m->base, k))
+		return 0;
+	if (codec == KERF_CODEC_U8 && (k > 0 || !has_pixels(&m->graph->tensors[m->graph->input])))
+		return 0;
+	for (int i = 0; i < cut->n_tensors; i++) {
+		int64_t n = kerf_tensor_elements(&m->graph->tensors[cut->tensors[i]]);
+
+		bytes += kerf_codec_bytes(codec, (size_t)n);
+	}
+	return bytes;
+}
+
+/* ---- output files ---- */
+
+int model_output_begin(struct model_output *o, const char *path, struct kerf_err *err)
+{
+	struct stat st;
+	int n, fd;
+
+	o->path = path;
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return kerf_err_set(err, -EINVAL,
+			"%s: is %s, a regular file or a new name expected", path,
+			S_ISDIR(st.st_mode) ? "a directory" : "a device or a pipe");
+	n = snprintf(o->writing, sizeof(o->writing), "%s.%ld.tmp", path, (long)getpid());
+	if (n < 0 || (size_t)n >= sizeof(o->writing))
+		return kerf_err_set(err, -ENAMETOOLONG, "%.200s...: path too long", path);
+	/* At once, so that minutes of computing do not end in a file that cannot be written. */
+	fd = open(o->writing, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return kerf_err_set(err, -errno, "%s: cannot write: %s", path, strerror(errno));
+	close(fd);
+	return 0;
+}
+
+int model_output_end(struct model_output *o, int rc, struct kerf_err *err)
+{
+	if (rc == 0 && rename(o->writing, o->path) < 0)
+		rc = kerf_err_set(err, -errno, "%s: cannot write: %s", o->path, strerror(errno));
+	if (rc < 0)
+		unlink(o->writing);
+	return rc;
+}

@@ -1,0 +1,80 @@
+/*
+ * What the subcommands of kerf-model share: networks, measuring, messages, output files.
+ *
+ *	struct model m;
+ *	if (model_open(&m, "efficientnet-b0", 1, &err) < 0)
+ *		return model_fail("inspect", &err);
+ *	... m.graph, m.base.cuts, m.engine ...
+ *	model_close(&m);
+ *
+ * A subcommand gets its own argc and argv (argv[0] is "kerf-model NAME", for getopt's messages)
+ * and returns an exit code.
+ */
+#pragma once
+
+#include <limits.h>
+
+#include "node/node.h"
+
+enum { MODEL_OK = 0, MODEL_FAILED = 1, MODEL_USAGE = 2 };
+
+#define MODEL_DEFAULT_ROUNDS 20
+#define MODEL_MAX_ROUNDS 10000
+#define MODEL_MAX_THREADS 1024
+
+int model_make(int argc, char **argv);
+int model_inspect(int argc, char **argv);
+int model_run(int argc, char **argv);
+int model_profile(int argc, char **argv);
+
+/* Prints "kerf-model COMMAND: text" to stderr and returns MODEL_FAILED. */
+int model_fail(const char *command, const struct kerf_err *err);
+/* Prints "kerf-model COMMAND: ..., see kerf-model COMMAND --help" and returns MODEL_USAGE. */
+int model_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A whole number in [min, max] for option `name`; otherwise prints a usage line and is false. */
+bool model_option_number(const char *command, const char *name, const char *text, uint64_t min,
+	uint64_t max, uint64_t *value);
+
+struct model {
+	struct kerf_graph *graph; /* optimised */
+	struct kerf_model base;   /* graph and cuts */
+	struct kerf_engine *engine;
+};
+
+/* name is an architecture that kerf_zoo_build knows. */
+bool model_in_zoo(const char *name);
+/* All of them, "a, b, c". Returns buf. */
+const char *model_zoo_names(char *buf, size_t len);
+
+/* what: a zoo name, otherwise an ONNX file. After an error there is nothing to close. */
+int model_open(struct model *m, const char *what, unsigned threads, struct kerf_err *err);
+void model_close(struct model *m);
+
+/* Medians of `rounds` runs on random input. The caller frees the profile. */
+int model_measure(
+	const struct model *m, unsigned rounds, struct kerf_profile *p, struct kerf_err *err);
+
+/* Monotonic. */
+uint64_t model_clock_ns(void);
+
+/* "1x112x112x16": as the values lie in memory, NHWC for four dimensions. Returns buf. */
+const char *model_shape_text(const struct kerf_tensor *t, char *buf, size_t len);
+/* Names cut k by the node before it: "(input)", "block0/project". */
+const char *model_cut_name(const struct kerf_graph *g, unsigned k);
+/* Bytes that a cut's tensors take with a codec; 0 when the codec cannot be used at this cut. */
+size_t model_cut_bytes(const struct model *m, unsigned k, enum kerf_codec codec);
+
+/*
+ * A file that appears whole or not at all: written beside its place, then renamed. A device or a
+ * pipe cannot be replaced that way and is refused.
+ */
+struct model_output {
+	const char *path;       /* where it shall be; borrowed */
+	char writing[PATH_MAX]; /* what to write to */
+};
+
+/* Creates it; after success model_output_end must follow. */
+int model_output_begin(struct model_output *o, const char *path, struct kerf_err *err);
+/* rc < 0 (the writing failed): removes what is there. Returns rc or its own error. */
+int model_output_end(struct model_output *o, int rc, struct kerf_err *err);

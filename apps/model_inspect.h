@@ -1,0 +1,24 @@
+/* What inspect has found out, and its two ways to show it. */
+#pragma once
+
+#include "model_common.h"
+
+struct inspect_options {
+	const char *model, *profile; /* profile: recorded times, NULL = measure */
+	uint64_t rounds, threads;
+	bool json, block, all;
+};
+
+struct inspection {
+	const struct inspect_options *options;
+	const struct model *m; /* natural and useful are by block with .block */
+	const struct kerf_profile *times;
+	double macs;
+};
+
+/* The cut is to be shown. */
+bool inspect_shows(const struct inspection *in, unsigned k);
+unsigned inspect_natural(const struct inspection *in); /* how many */
+
+void inspect_print_table(const struct inspection *in);
+int inspect_print_json(const struct inspection *in, struct kerf_err *err);

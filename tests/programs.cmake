@@ -1,0 +1,53 @@
+# End-to-end tests: a shell script each, test <program>.<name> in ctest. A script gets the directory
+# of the built programs and an empty directory to work in; exit code 77 = skipped.
+function(kerf_script_test program name)
+	cmake_parse_arguments(T "" "TIMEOUT" "TOOLS" ${ARGN})
+	if(NOT TARGET kerf-${program})
+		return()
+	endif()
+	if(NOT T_TIMEOUT)
+		set(T_TIMEOUT 300)
+	endif()
+	set(tools)
+	foreach(tool ${T_TOOLS})
+		list(APPEND tools $<TARGET_FILE:${tool}>)
+	endforeach()
+	add_test(NAME ${program}.${name}
+		COMMAND sh ${PROJECT_SOURCE_DIR}/tests/${program}/${name}.sh
+			$<TARGET_FILE_DIR:kerf-${program}>
+			${CMAKE_CURRENT_BINARY_DIR}/${program}.${name} ${tools}
+		WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+	set_tests_properties(${program}.${name} PROPERTIES SKIP_RETURN_CODE 77
+		TIMEOUT ${T_TIMEOUT})
+endfunction()
+
+add_executable(test_app_settings unit/app/settings.c ${PROJECT_SOURCE_DIR}/apps/app_settings.c)
+target_include_directories(test_app_settings PRIVATE unit ${PROJECT_SOURCE_DIR}/apps)
+target_compile_definitions(test_app_settings PRIVATE KERF_CONF="${PROJECT_SOURCE_DIR}/conf")
+target_link_libraries(test_app_settings kerf_node kerf_source kerf_port PkgConfig::CUNIT)
+add_test(NAME app.settings COMMAND test_app_settings)
+
+# What the scripts of kerf-model compare results with.
+add_executable(model_compare model/compare.c)
+target_link_libraries(model_compare kerf_source m)
+add_executable(model_top5 model/top5.c)
+target_link_libraries(model_top5 PkgConfig::JANSSON)
+
+kerf_script_test(model inspect)
+kerf_script_test(model run TOOLS model_compare)
+kerf_script_test(model profile)
+kerf_script_test(model usage)
+kerf_script_test(model photos TOOLS model_compare model_top5)
+
+kerf_script_test(device memif)
+kerf_script_test(device memif_huge)
+kerf_script_test(device veth)
+kerf_script_test(device killed_server)
+kerf_script_test(device no_server)
+kerf_script_test(device refusals)
+kerf_script_test(lab virtual)
+kerf_script_test(lab real)
+kerf_script_test(lab refusals)
+# They share two cores and the clock with nobody.
+set_tests_properties(device.memif device.memif_huge device.veth device.killed_server
+	device.no_server lab.real PROPERTIES RUN_SERIAL ON)
