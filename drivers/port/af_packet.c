@@ -52,7 +52,7 @@ static int check_mtu(const struct kerf_port_options *o, unsigned kernel, struct 
 	if (kernel < o->mtu)
 		return kerf_err_set(err, -EMSGSIZE,
 			"af_packet: the kernel's MTU of %s is %u, the port's %u: ip link set dev "
-			"%s mtu %u",
+			"%s mtu %u, or lower the port's mtu",
 			o->iface, kernel, o->mtu, o->iface, o->mtu);
 	if (kernel + KERF_PORT_L2_BYTES > largest_frame(o))
 		return kerf_err_set(err, -EMSGSIZE,
