@@ -91,14 +91,16 @@ uint64_t app_cpu_clock_ns(void);
 
 /* The i-th CPU this process may use, counted from the end when negative. */
 unsigned app_cpu(int i);
-/* rte_eal_init with the person's arguments, then ours; says what it decided about huge pages. */
-int app_eal_init(const char *program, const struct app_options *o, char args[][256], unsigned n_args,
-	struct kerf_err *err);
+/* rte_eal_init with our arguments, then the person's. */
+int app_eal_init(const char *program, const struct app_options *o, char args[][256],
+	unsigned n_args, struct kerf_err *err);
+/* EAL on one CPU, with huge pages or none, and the port of [port], as the server's or device's end. */
+int app_open_port(struct kerf_port *port, const char *program, const struct app_options *o,
+	const struct app_settings *s, bool server, struct kerf_err *err);
+/* What the nodes need to know of it. */
+struct kerf_net app_net(const struct kerf_port *port, const struct app_settings *s);
 /* Nothing when it was never started. */
 void app_eal_cleanup(void);
-/* EAL arguments for huge pages (or none), as [port] huge and the machine have it. */
-int app_huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n, struct kerf_err *err);
-
 /* SIGINT and SIGTERM set this; a second one ends the program at once. */
 extern volatile bool app_stop;
 void app_catch_signals(void);
@@ -190,4 +192,5 @@ void app_print_table(const struct app_results *r, const struct app_run *run);
 int app_write_json(const struct app_results *r, const struct app_run *run, const char *path,
 	struct kerf_err *err);
 /* Cut and codec as people read them: "#12 block5 f32", "#0 input u8", "local". */
-const char *app_cut_text(const struct kerf_model *m, unsigned cut, int codec, char *buf, size_t len);
+const char *app_cut_text(const struct kerf_model *m, unsigned cut, int codec, char *buf,
+	size_t len);

@@ -253,7 +253,8 @@ int app_source_open(struct kerf_source **source, const struct app_settings *s,
 
 	if (in->n_dims != 4 || in->dims[0] != 1)
 		return kerf_err_set(err, -EINVAL,
-			"%s: input %s is not one picture [1,C,H,W]; batches are not fed from a source",
+			"%s: input %s is not one picture [1,C,H,W]; batches are not fed from a "
+			"source",
 			g->name, in->name);
 	*source = kerf_source_open(&o, err);
 	return *source ? 0 : -EIO;

@@ -117,8 +117,9 @@ static void print_row(const struct app_results *r, const struct app_tally *t, co
 	printf("%-10s %6lu  %-22.22s %3.0f%% %9.2f %9.2f %9.2f %9.2f %9s %9s %7lu\n", name,
 		t->frames, app_cut_text(r->model, cut, codec, text, sizeof(text)),
 		100.0 * t->cut_frames[cut] / (double)t->frames,
-		kerf_hist_quantile(&t->predicted, .5) * MS, kerf_hist_quantile(&t->latency, .5) * MS,
-		kerf_hist_quantile(&t->latency, .95) * MS, kerf_hist_quantile(&t->latency, .99) * MS,
+		kerf_hist_quantile(&t->predicted, .5) * MS,
+		kerf_hist_quantile(&t->latency, .5) * MS, kerf_hist_quantile(&t->latency, .95) * MS,
+		kerf_hist_quantile(&t->latency, .99) * MS,
 		t->rate.count ? kerf_format_rate((double)kerf_hist_quantile(&t->rate, .5), rate,
 					sizeof(rate))
 			      : "-",
@@ -151,8 +152,8 @@ void app_print_table(const struct app_results *r, const struct app_run *run)
 		printf("emulated: device %.2f times, server %.2f times slower than this machine\n",
 			run->device_slowdown, run->server_slowdown);
 	printf("%-10s %6s  %-22s %4s %9s %9s %9s %9s %9s %9s %7s\n", "link", "frames",
-		"cut chosen most", "", "predicted", "p50 ms", "p95 ms", "p99 ms", "estimate", "true",
-		"hedged");
+		"cut chosen most", "", "predicted", "p50 ms", "p95 ms", "p99 ms", "estimate",
+		"true", "hedged");
 	for (unsigned i = 0; i < r->n_phases; i++)
 		print_row(r, &r->phases[i],
 			kerf_format_rate((double)r->phases[i].true_rate_bps, a, sizeof(a)));
@@ -213,7 +214,8 @@ static json_t *drops_json(const struct kerf_net *net)
 	json_t *drops = json_object();
 
 	for (int i = 0; i < KERF_DROP_COUNT; i++)
-		json_object_set_new(drops, kerf_drop_name(i), json_integer((json_int_t)net->drops[i]));
+		json_object_set_new(drops, kerf_drop_name(i),
+			json_integer((json_int_t)net->drops[i]));
 	return drops;
 }
 

@@ -32,7 +32,8 @@ static const struct kerf_ini_key input_keys[] = {
 static const struct kerf_ini_key device_keys[] = {
 	KEY("device", "slowdown", KERF_INI_REAL, device.slowdown, "1", .min = 1, .max = 1e6),
 	KEY("device", "fps", KERF_INI_REAL, device.fps, "0", .min = 0, .max = 1e6),
-	KEY("device", "frames", KERF_INI_COUNT, device.frames, "100", .min = 0, .max = 4294967295.0),
+	KEY("device", "frames", KERF_INI_COUNT, device.frames, "100", .min = 0,
+		.max = 4294967295.0),
 	KEY("device", "in_flight", KERF_INI_COUNT, device.in_flight, "1", .min = 1, .max = 64),
 	KEY("device", "verify", KERF_INI_BOOL, device.verify, "yes"),
 	KEY("device", "wait_for_server", KERF_INI_BOOL, device.wait_for_server, "yes"),

@@ -11,6 +11,7 @@
 #include "app.h"
 
 #define MAX_EAL_ARGS 64
+#define MEGABYTES 256 /* of packets and rings */
 
 volatile bool app_stop;
 static bool eal_runs;
@@ -79,7 +80,7 @@ static bool huge_pages_free(unsigned megabytes)
 	return pages >= megabytes / 2;
 }
 
-int app_huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n, struct kerf_err *err)
+static int huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n, struct kerf_err *err)
 {
 	const bool present = huge_pages_free(megabytes);
 
@@ -104,8 +105,8 @@ int app_huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n, s
 static const char *const quiet[] = {
 	"--no-pci", "--log-level=pmd.net.memif:critical", "--log-level=*:error"};
 
-int app_eal_init(const char *program, const struct app_options *o, char args[][256], unsigned n_args,
-	struct kerf_err *err)
+int app_eal_init(const char *program, const struct app_options *o, char args[][256],
+	unsigned n_args, struct kerf_err *err)
 {
 	/* EAL keeps pointers into its arguments. */
 	static char copies[MAX_EAL_ARGS][256];
@@ -127,6 +128,46 @@ int app_eal_init(const char *program, const struct app_options *o, char args[][2
 			rte_strerror(rte_errno));
 	eal_runs = true;
 	return 0;
+}
+
+int app_open_port(struct kerf_port *port, const char *program, const struct app_options *o,
+	const struct app_settings *s, bool server, struct kerf_err *err)
+{
+	const struct kerf_port_options p = {
+		.kind = s->port.kind,
+		.socket = s->port.socket,
+		.server = server,
+		.iface = s->port.iface,
+		.mtu = (unsigned)s->port.mtu,
+		.mbufs = (unsigned)s->port.mbufs,
+	};
+	const uint64_t cpu = server ? s->server.cpu : s->device.cpu;
+	char args[8 + KERF_PORT_MAX_EAL_ARGS][256];
+	unsigned n = 0, extra = 0;
+	int rc;
+
+	snprintf(args[n++], 256, "--lcores=0@%lu",
+		cpu == APP_CPU_AUTO ? (unsigned long)app_cpu(server ? -1 : 0) : cpu);
+	rc = huge_args(s->port.huge, MEGABYTES, args, &n, err);
+	if (rc == 0)
+		rc = kerf_port_eal_args(&p, args + n, &extra, err);
+	if (rc == 0)
+		rc = app_eal_init(program, o, args, n + extra, err);
+	return rc < 0 ? rc : kerf_port_open(port, &p, err);
+}
+
+struct kerf_net app_net(const struct kerf_port *port, const struct app_settings *s)
+{
+	struct kerf_net net = {
+		.self = {.ip = s->port.ip, .port = (uint16_t)s->port.udp_port},
+		.pool = port->pool,
+		.payload_bytes = port->mtu + 14 - (uint32_t)sizeof(struct kerf_wire_packet),
+		.overhead_bytes = (uint32_t)s->port.overhead,
+		.timestamp_offset = -1,
+	};
+
+	memcpy(net.self.mac, port->mac, sizeof(net.self.mac));
+	return net;
 }
 
 void app_eal_cleanup(void)

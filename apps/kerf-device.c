@@ -5,19 +5,17 @@
 
 #include "app.h"
 
-static const char help[] =
-	"usage: kerf-device [EAL options] -- -c FILE [options]\n"
-	"\n"
-	"Runs the first layers of a network here and the rest on a kerf-server, cut anew for every\n"
-	"frame; finishes frames itself when the server or the link does not.\n"
-	"\n"
-	"  -c, --config FILE          settings, see conf/device.ini\n"
-	"  -s, --set SECTION.KEY=VAL  override one setting\n"
-	"      --json FILE            write the results as JSON\n"
-	"      --frames FILE          write one CSV line a frame\n"
-	"  -h, --help, --version\n";
-
-#define MEGABYTES 256
+static const char help[] = "usage: kerf-device [EAL options] -- -c FILE [options]\n"
+			   "\n"
+			   "Runs the first layers of a network here and the rest on a kerf-server, "
+			   "cut anew for every\n"
+			   "frame; finishes frames itself when the server or the link does not.\n"
+			   "\n"
+			   "  -c, --config FILE          settings, see conf/device.ini\n"
+			   "  -s, --set SECTION.KEY=VAL  override one setting\n"
+			   "      --json FILE            write the results as JSON\n"
+			   "      --frames FILE          write one CSV line a frame\n"
+			   "  -h, --help, --version\n";
 
 struct device_app {
 	struct app_settings settings;
@@ -46,35 +44,6 @@ static void frame_done(void *user, const struct kerf_frame_record *r, const floa
 
 /* ---- start ---- */
 
-static struct kerf_port_options port_options(const struct app_settings *s)
-{
-	return (struct kerf_port_options){
-		.kind = s->port.kind,
-		.socket = s->port.socket,
-		.iface = s->port.iface,
-		.mtu = (unsigned)s->port.mtu,
-		.mbufs = (unsigned)s->port.mbufs,
-	};
-}
-
-static int start_eal(struct device_app *a, const struct app_options *o, struct kerf_err *err)
-{
-	const struct kerf_port_options p = port_options(&a->settings);
-	char args[16][256];
-	unsigned n = 0, extra = 0;
-	int rc;
-
-	snprintf(args[n++], 256, "--lcores=0@%lu", a->settings.device.cpu == APP_CPU_AUTO
-		? (unsigned long)app_cpu(0) : a->settings.device.cpu);
-	rc = app_huge_args(a->settings.port.huge, MEGABYTES, args, &n, err);
-	if (rc == 0)
-		rc = kerf_port_eal_args(&p, args + n, &extra, err);
-	if (rc < 0)
-		return rc;
-	rc = app_eal_init("kerf-device", o, args, n + extra, err);
-	return rc < 0 ? rc : kerf_port_open(&a->port, &p, err);
-}
-
 static int make_device(struct device_app *a, struct kerf_err *err)
 {
 	const struct app_settings *s = &a->settings;
@@ -83,11 +52,7 @@ static int make_device(struct device_app *a, struct kerf_err *err)
 		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
 	struct kerf_device_options o = {
 		.model = &a->model.model,
-		.net = {.self = {.ip = s->port.ip, .port = (uint16_t)s->port.udp_port},
-			.pool = a->port.pool,
-			.payload_bytes = a->port.mtu + 14 - (uint32_t)sizeof(struct kerf_wire_packet),
-			.overhead_bytes = (uint32_t)s->port.overhead,
-			.timestamp_offset = -1},
+		.net = app_net(&a->port, s),
 		.server = {.ip = s->port.server_ip, .port = (uint16_t)s->port.udp_port},
 		.fingerprint = app_fingerprint(s),
 		.whole_ns = a->model.whole_ns,
@@ -104,7 +69,6 @@ static int make_device(struct device_app *a, struct kerf_err *err)
 	};
 	struct kerf_frame_input first;
 
-	memcpy(o.net.self.mac, a->port.mac, sizeof(o.net.self.mac));
 	app_source_input(a->source, 0, &first);
 	if (app_candidates(&a->model, s, first.pixels != NULL, o.net.payload_bytes, &a->candidates,
 		    &a->n_candidates, err) < 0 ||
@@ -210,7 +174,7 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = app_results_open(&a.results, &a.model.model, 0, o.frames, &err);
 	if (rc == 0)
-		rc = start_eal(&a, &o, &err);
+		rc = app_open_port(&a.port, "kerf-device", &o, &a.settings, false, &err);
 	if (rc == 0)
 		rc = make_device(&a, &err);
 	if (rc == 0)

@@ -8,17 +8,17 @@
 
 #include "lab.h"
 
-static const char help[] =
-	"usage: kerf-lab [EAL options --] -c FILE [options]\n"
-	"\n"
-	"Runs both ends of kerf in this process over an emulated link. Needs no root, no huge pages\n"
-	"and no NIC.\n"
-	"\n"
-	"  -c, --config FILE          settings, see conf/lab/\n"
-	"  -s, --set SECTION.KEY=VAL  override one setting\n"
-	"      --json FILE            write the results as JSON\n"
-	"      --frames FILE          write one CSV line a frame\n"
-	"  -h, --help, --version\n";
+static const char help[] = "usage: kerf-lab [EAL options --] -c FILE [options]\n"
+			   "\n"
+			   "Runs both ends of kerf in this process over an emulated link. Needs no "
+			   "root, no huge pages\n"
+			   "and no NIC.\n"
+			   "\n"
+			   "  -c, --config FILE          settings, see conf/lab/\n"
+			   "  -s, --set SECTION.KEY=VAL  override one setting\n"
+			   "      --json FILE            write the results as JSON\n"
+			   "      --frames FILE          write one CSV line a frame\n"
+			   "  -h, --help, --version\n";
 
 #define MBUFS 32768
 #define MEGABYTES 256

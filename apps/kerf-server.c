@@ -1,6 +1,5 @@
 /* kerf-server: the server end. Options, EAL, the poll loop, printing. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "app.h"
 
@@ -13,8 +12,6 @@ static const char help[] =
 	"  -s, --set SECTION.KEY=VAL  override one setting\n"
 	"  -h, --help, --version\n";
 
-#define MEGABYTES 256
-
 struct server_app {
 	struct app_settings settings;
 	struct app_model model;
@@ -24,32 +21,6 @@ struct server_app {
 	struct app_unsent out;
 };
 
-static int start_eal(struct server_app *a, const struct app_options *o, struct kerf_err *err)
-{
-	const struct app_settings *s = &a->settings;
-	const struct kerf_port_options p = {
-		.kind = s->port.kind,
-		.socket = s->port.socket,
-		.server = true,
-		.iface = s->port.iface,
-		.mtu = (unsigned)s->port.mtu,
-		.mbufs = (unsigned)s->port.mbufs,
-	};
-	char args[16][256];
-	unsigned n = 0, extra = 0;
-	int rc;
-
-	snprintf(args[n++], 256, "--lcores=0@%lu",
-		s->server.cpu == APP_CPU_AUTO ? (unsigned long)app_cpu(-1) : s->server.cpu);
-	rc = app_huge_args(s->port.huge, MEGABYTES, args, &n, err);
-	if (rc == 0)
-		rc = kerf_port_eal_args(&p, args + n, &extra, err);
-	if (rc < 0)
-		return rc;
-	rc = app_eal_init("kerf-server", o, args, n + extra, err);
-	return rc < 0 ? rc : kerf_port_open(&a->port, &p, err);
-}
-
 static int make_server(struct server_app *a, struct kerf_err *err)
 {
 	const struct app_settings *s = &a->settings;
@@ -58,17 +29,12 @@ static int make_server(struct server_app *a, struct kerf_err *err)
 		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
 	struct kerf_server_options o = {
 		.model = &a->model.model,
-		.net = {.self = {.ip = s->port.ip, .port = (uint16_t)s->port.udp_port},
-			.pool = a->port.pool,
-			.payload_bytes = a->port.mtu + 14 - (uint32_t)sizeof(struct kerf_wire_packet),
-			.overhead_bytes = (uint32_t)s->port.overhead,
-			.timestamp_offset = -1},
+		.net = app_net(&a->port, s),
 		.fingerprint = app_fingerprint(s),
 		.whole_ns = a->model.whole_ns * s->server.slowdown,
 		.max_sessions = (unsigned)s->server.sessions,
 	};
 
-	memcpy(o.net.self.mac, a->port.mac, sizeof(o.net.self.mac));
 	a->compute = kerf_compute_engine(a->model.engine, &a->model.model, &compute, err);
 	if (!a->compute)
 		return -ENOMEM;
@@ -111,7 +77,8 @@ static void report(const struct server_app *a)
 			a->settings.server.slowdown);
 	printf("sessions %lu, refused %lu; frames %lu, results %lu, cancelled %lu, abandoned %lu, "
 	       "turned away %lu\n",
-		s->sessions, s->refused, s->frames, s->results, s->cancelled, s->abandoned, s->busy);
+		s->sessions, s->refused, s->frames, s->results, s->cancelled, s->abandoned,
+		s->busy);
 	printf("received %s, sent %s, %lu retransmits\ndropped:",
 		kerf_format_size((double)net->rx_bytes, rx, sizeof(rx)),
 		kerf_format_size((double)net->tx_bytes, tx, sizeof(tx)), net->retransmits);
@@ -135,7 +102,7 @@ int main(int argc, char **argv)
 	app_catch_signals();
 	rc = app_model_open(&a.model, &a.settings, true, &err);
 	if (rc == 0)
-		rc = start_eal(&a, &o, &err);
+		rc = app_open_port(&a.port, "kerf-server", &o, &a.settings, true, &err);
 	if (rc == 0)
 		rc = make_server(&a, &err);
 	if (rc == 0) {

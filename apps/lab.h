@@ -1,5 +1,5 @@
-/* kerf-lab: both ends in one process over an emulated link. kerf-lab.c sets up and reports, lab_link.c
- * reads link settings, lab_run.c lets time pass. */
+/* kerf-lab: both ends in one process over an emulated link. kerf-lab.c sets up and reports,
+ * lab_link.c reads link settings, lab_run.c lets time pass. */
 #pragma once
 
 #include "app.h"

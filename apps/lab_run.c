@@ -88,7 +88,8 @@ static int serve(void *arg)
 	struct lab *lab = arg;
 	struct app_unsent out = {0};
 
-	/* Relaxed: a flag that nothing else depends on; the launch and the join order all memory. */
+	/* Relaxed: a flag that nothing else depends on; the launch and the join order all memory.
+	 * */
 	while (!__atomic_load_n(&lab->server_stop, __ATOMIC_RELAXED)) {
 		struct rte_mbuf *pkts[APP_BURST];
 		unsigned n = kerf_port_rx(&lab->server_port, pkts, APP_BURST);

@@ -36,6 +36,7 @@ target_link_libraries(model_top5 PkgConfig::JANSSON)
 kerf_script_test(model inspect)
 kerf_script_test(model run TOOLS model_compare)
 kerf_script_test(model profile)
+kerf_script_test(model every_cut)
 kerf_script_test(model usage)
 kerf_script_test(model photos TOOLS model_compare model_top5)
 

@@ -30,7 +30,7 @@ struct kerf_allocator {
 struct kerf_engine_options {
 	unsigned threads;   /* team for one frame; 0 = 1 */
 	const int *cpus;    /* CPU of each team member, NULL = where the scheduler likes */
-	int numa_node_plus1; /* weights and arenas on node - 1; 0 = the node of the calling thread */
+	int numa_node_plus1; /* weights and arenas on node - 1; 0 = the calling thread's node */
 	struct kerf_allocator allocator; /* zero = libnuma memory advised to huge pages */
 };
 

@@ -33,20 +33,20 @@ struct kerf_tensor {
 
 /* One operator each; attributes that ONNX passes as constant inputs are resolved into fields. */
 enum kerf_op {
-	KERF_OP_CONV,      /* x, weights [O,I/g,kh,kw], bias [O] or NONE, residual or NONE */
-	KERF_OP_GEMM,      /* x [N,K], weights [M,K] (ONNX transB=1), bias [M] or NONE */
+	KERF_OP_CONV, /* x, weights [O,I/g,kh,kw], bias [O] or NONE, residual or NONE */
+	KERF_OP_GEMM, /* x [N,K], weights [M,K] (ONNX transB=1), bias [M] or NONE */
 	KERF_OP_BATCHNORM, /* x, scale, bias, mean, variance: all [C] */
-	KERF_OP_ACT,       /* x */
-	KERF_OP_ADD,       /* a, b: same shape, or b broadcast (numpy rules) */
-	KERF_OP_MUL,       /* a, b: likewise; squeeze-excite is [N,C,H,W] x [N,C,1,1] */
-	KERF_OP_MAXPOOL,   /* x */
-	KERF_OP_AVGPOOL,   /* x */
+	KERF_OP_ACT, /* x */
+	KERF_OP_ADD, /* a, b: same shape, or b broadcast (numpy rules) */
+	KERF_OP_MUL, /* a, b: likewise; squeeze-excite is [N,C,H,W] x [N,C,1,1] */
+	KERF_OP_MAXPOOL, /* x */
+	KERF_OP_AVGPOOL, /* x */
 	KERF_OP_GLOBAL_AVGPOOL, /* x [N,C,H,W] -> [N,C,1,1] */
-	KERF_OP_CONCAT,    /* 2.. tensors along .axis */
-	KERF_OP_RESHAPE,   /* x; the target shape is the output's (Flatten, Squeeze, Reshape, ...) */
-	KERF_OP_SOFTMAX,   /* x along .axis */
+	KERF_OP_CONCAT, /* 2.. tensors along .axis */
+	KERF_OP_RESHAPE, /* x; the target shape is the output's (Flatten, Squeeze, Reshape, ...) */
+	KERF_OP_SOFTMAX, /* x along .axis */
 	KERF_OP_TRANSPOSE, /* x by .perm */
-	KERF_OP_PAD,       /* x, zeros by .pads on H and W */
+	KERF_OP_PAD, /* x, zeros by .pads on H and W */
 	KERF_OP_COUNT
 };
 
@@ -83,14 +83,16 @@ struct kerf_node {
 	int axis;
 	int perm[KERF_MAX_DIMS];
 
-	/* Set by kerf_graph_optimize on CONV and GEMM, ADD and MUL: out = act(op(...) + residual). */
+	/* Set by kerf_graph_optimize on CONV and GEMM, ADD and MUL: out = act(op(...) + residual).
+	 * */
 	struct kerf_act act;
 	int residual; /* tensor id or KERF_NONE; same shape as the output */
 };
 
 struct kerf_graph {
 	char *name; /* zoo name or file name without directory */
-	uint8_t digest[KERF_DIGEST_LEN]; /* of the model file or the zoo weights: both ends compare it */
+	uint8_t digest
+		[KERF_DIGEST_LEN]; /* of the model file or the zoo weights: both ends compare it */
 	struct kerf_tensor *tensors;
 	int n_tensors;
 	struct kerf_node *nodes;
@@ -182,8 +184,9 @@ struct kerf_cut {
 	double ratio;     /* elements / elements of the input (Bakhtiarnia et al.: c_l) */
 	bool natural;     /* one tensor crosses and ratio < 1: a natural bottleneck */
 	bool useful;      /* natural, and a smaller ratio than at every natural cut before it */
-	bool candidate;   /* for the plan: cut 0, the last, every cut that one tensor crosses, and cuts
-	                   * that several cross when they send fewer elements than both neighbours */
+	bool candidate; /* for the plan: cut 0, the last, each that one tensor crosses, and cuts
+	                   * that several cross when they send fewer elements than both neighbours
+	                   * */
 	const char *block; /* set on the last cut of a block ("block3"), NULL elsewhere */
 };
 

@@ -53,8 +53,8 @@ static uint32_t hash_values(const float *v, size_t n)
 	return (uint32_t)h;
 }
 
-/* Value i of tensor `id` in a frame whose input hashes to seed. Value 0 is the seed itself, so that a
- * tail can tell which frame it holds. */
+/* Value i of tensor `id` in a frame whose input hashes to seed. Value 0 is the seed itself, so that
+ * a tail can tell which frame it holds. */
 static float pattern(uint32_t seed, int id, size_t i)
 {
 	return i ? (float)(((seed ^ (uint32_t)id) + (uint32_t)i) * 2654435761u >> 8) : 0;
@@ -182,7 +182,8 @@ static int place_tensors(struct profile_compute *c)
 	place(c, g->input);
 	place(c, g->output);
 	for (unsigned k = 0; k < c->model->n_cuts; k++)
-		for (int i = 0; kerf_model_can_cut(c->model, k) && i < c->model->cuts[k].n_tensors; i++)
+		for (int i = 0; kerf_model_can_cut(c->model, k) && i < c->model->cuts[k].n_tensors;
+			i++)
 			place(c, c->model->cuts[k].tensors[i]);
 	return 0;
 }

@@ -119,10 +119,10 @@ static struct frame *frame_of(struct kerf_device *d, uint32_t number)
 	return NULL;
 }
 
-/* Round trip of the packet that a report echoes, without the time that the train queued behind itself:
- * by that much its reception lasted longer than its transmission. */
-static void learn_rtt(struct kerf_device *d, const struct kerf_sender *s, const struct kerf_report *r,
-	uint64_t now)
+/* Round trip of the packet that a report echoes, without the time that the train queued behind
+ * itself: by that much its reception lasted longer than its transmission. */
+static void learn_rtt(struct kerf_device *d, const struct kerf_sender *s,
+	const struct kerf_report *r, uint64_t now)
 {
 	const uint64_t rtt = ((now - r->echo_tx_ns) & TX_TIME_MASK) - r->hold_ns;
 	const uint64_t sent = (r->echo_tx_ns - s->started_ns) & TX_TIME_MASK;

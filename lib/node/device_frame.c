@@ -167,7 +167,8 @@ static unsigned make_parts(struct kerf_device *d, struct frame *f, struct kerf_p
 	return cut->n_tensors;
 }
 
-static void describe(const struct kerf_device *d, const struct frame *f, struct kerf_descriptor *desc)
+static void describe(const struct kerf_device *d, const struct frame *f,
+	struct kerf_descriptor *desc)
 {
 	const struct kerf_graph *g = d->o.model->graph;
 	const struct kerf_tensor *t = &g->tensors[d->o.model->cuts[f->choice.cut].tensors[0]];
@@ -199,7 +200,8 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 	f->sent_ns = now;
 	f->state = FRAME_REMOTE;
 	f->remote_open = true;
-	if (d->session.state != KERF_SESSION_READY || kerf_sender_start(&f->sender, &msg, now) < 0) {
+	if (d->session.state != KERF_SESSION_READY ||
+		kerf_sender_start(&f->sender, &msg, now) < 0) {
 		f->remote_open = false;
 		frame_hedge(d, f, now);
 	}

@@ -1,5 +1,6 @@
-/* The device's state, shared by its files: device.c (packets and the poll), device_session.c (who the
- * server is), device_frame.c (a frame's way), device_verify.c (comparison with the unsplit run). */
+/* The device's state, shared by its files: device.c (packets and the poll), device_session.c (who
+ * the server is), device_frame.c (a frame's way), device_verify.c (comparison with the unsplit
+ * run). */
 #pragma once
 
 #include "node/node.h"
@@ -85,15 +86,16 @@ uint64_t session_next(const struct kerf_device *d);
 void session_lost(struct kerf_device *d, uint64_t now);
 void session_bye(struct kerf_device *d, uint64_t now);
 bool session_learn_mac(struct kerf_device *d, const uint8_t *packet, size_t len);
-void session_acked(struct kerf_device *d, const struct kerf_header *h, const uint8_t *body, size_t len,
-	uint64_t now);
+void session_acked(struct kerf_device *d, const struct kerf_header *h, const uint8_t *body,
+	size_t len, uint64_t now);
 void session_error(struct kerf_device *d, const struct kerf_header *h, const uint8_t *body,
 	size_t len, uint64_t now);
 
 /* device_frame.c */
 bool frame_start_due(struct kerf_device *d, uint64_t now);
 uint64_t frame_start_next(const struct kerf_device *d);
-void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_report *r, uint64_t now);
+void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_report *r,
+	uint64_t now);
 void frame_result(struct kerf_device *d, struct frame *f, const struct kerf_header *h,
 	const uint8_t *payload, size_t len, uint32_t wire_len, uint64_t rx_ns, uint64_t now);
 void frame_poll(struct kerf_device *d, struct frame *f, uint64_t now);
@@ -103,7 +105,8 @@ uint64_t frame_compute_next(const struct kerf_device *d);
 void frame_hedge(struct kerf_device *d, struct frame *f, uint64_t now);
 void frame_abandon(struct kerf_device *d, struct frame *f, uint64_t now);
 
-/* The input to its place in a compute slot: pixels through the one conversion that the server uses. */
+/* The input to its place in a compute slot: pixels through the one conversion that the server uses.
+ * */
 void device_load(struct kerf_device *d, unsigned slot, const struct kerf_frame_input *in);
 
 /* device_verify.c */

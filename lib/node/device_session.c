@@ -128,8 +128,8 @@ bool session_learn_mac(struct kerf_device *d, const uint8_t *packet, size_t len)
 	return true;
 }
 
-void session_acked(struct kerf_device *d, const struct kerf_header *h, const uint8_t *body, size_t len,
-	uint64_t now)
+void session_acked(struct kerf_device *d, const struct kerf_header *h, const uint8_t *body,
+	size_t len, uint64_t now)
 {
 	struct session *s = &d->session;
 	struct kerf_hello ack;

@@ -3,7 +3,8 @@
 
 #include "node/device_internal.h"
 
-/* Engines of different kinds round differently: the largest error relative to the largest output. */
+/* Engines of different kinds round differently: the largest error relative to the largest output.
+ * */
 #define TOLERANCE 1e-3
 
 bool verify_push(struct kerf_device *d, const struct frame *f)

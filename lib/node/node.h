@@ -6,11 +6,11 @@
  *	struct kerf_device *d = kerf_device_create(&options, &err);
  *	for (;;) {
  *		n = rx(pkts);  kerf_device_receive(d, pkts, n, now);   // consumes the packets
- *		n = kerf_device_poll(d, now, pkts, 32);  tx(pkts, n);  // does a piece of work as well
+ *		n = kerf_device_poll(d, now, pkts, 32);  tx(pkts, n);  // works as well
  *	}
  *
- * In real time a program calls poll in a loop. In virtual time the lab steps `now` to the smallest of
- * kerf_device_next, kerf_server_next and the emulators' next delivery, and every run is exact.
+ * In real time a program calls poll in a loop. In virtual time the lab steps `now` to the smallest
+ * of kerf_device_next, kerf_server_next and the emulators' next delivery, and every run is exact.
  * All times are ns of one clock per node; the two nodes' clocks need not agree.
  */
 #pragma once
@@ -43,7 +43,8 @@ struct kerf_profile {
 	double *node_ns; /* owned */
 };
 
-/* JSON: {"model","digest","machine","nodes":[{"name","ns"}],"cuts":[{"cut","head_ns","tail_ns"}]}. */
+/* JSON: {"model","digest","machine","nodes":[{"name","ns"}],"cuts":[{"cut","head_ns","tail_ns"}]}.
+ * */
 int kerf_profile_save(const struct kerf_profile *p, const struct kerf_graph *g, const char *path,
 	struct kerf_err *err);
 /* Refuses a file made for another network. */
@@ -66,9 +67,9 @@ double kerf_profile_node_macs(const struct kerf_graph *g, unsigned node);
 /* ---- computing: the engine in real time, a profile in virtual time ---- */
 
 /*
- * One core with n_slots contexts. begin sets a range of nodes on a slot, advance does a piece of it (one
- * step of the engine) and tells whether the range is finished; which slot advances is the node's
- * decision, so a range is paused by not advancing it.
+ * One core with n_slots contexts. begin sets a range of nodes on a slot, advance does a piece of it
+ * (one step of the engine) and tells whether the range is finished; which slot advances is the
+ * node's decision, so a range is paused by not advancing it.
  */
 struct kerf_compute {
 	unsigned n_slots;
@@ -79,7 +80,8 @@ struct kerf_compute {
 struct kerf_compute_ops {
 	/* Where tensor `id` lies; the input's place may be written before begin(.., 0, ..). */
 	float *(*tensor)(void *self, unsigned slot, int id);
-	/* emulated: the slow-down applies. Otherwise as fast as possible (in virtual time: at once). */
+	/* emulated: the slow-down applies. Otherwise as fast as possible (in virtual time: at
+	 * once). */
 	void (*begin)(void *self, unsigned slot, unsigned from, unsigned to, uint64_t now,
 		bool emulated);
 	bool (*advance)(void *self, unsigned slot, uint64_t now);
@@ -105,9 +107,9 @@ struct kerf_compute_options {
 struct kerf_compute *kerf_compute_engine(struct kerf_engine *e, const struct kerf_model *m,
 	const struct kerf_compute_options *o, struct kerf_err *err);
 /*
- * A profile: a range takes the profile's time. Tensors hold a pattern that depends on the input, the
- * tail checks every value of it, and the output depends on the input alone, so that a comparison
- * with the unsplit run tells whether the tensors arrived as they were sent.
+ * A profile: a range takes the profile's time. Tensors hold a pattern that depends on the input,
+ * the tail checks every value of it, and the output depends on the input alone, so that a
+ * comparison with the unsplit run tells whether the tensors arrived as they were sent.
  */
 struct kerf_compute *kerf_compute_profile(const struct kerf_profile *p, const struct kerf_model *m,
 	const struct kerf_compute_options *o, struct kerf_err *err);
@@ -134,7 +136,8 @@ struct kerf_frame_record {
 };
 
 struct kerf_device_stats {
-	uint64_t frames, completed, skipped; /* skipped: the device was busy past the next frame's time */
+	uint64_t frames, completed,
+		skipped; /* skipped: the device was busy past the next frame's time */
 	uint64_t local, remote, hedged, hedge_won; /* hedged: begun; hedge_won: finished first */
 	uint64_t verified, mismatches;
 	uint64_t sessions, sessions_lost;
@@ -144,8 +147,8 @@ struct kerf_device_stats {
 
 /* ---- device ---- */
 
-/* A frame's input: pixels (NHWC u8) or values (NHWC f32); must stay valid until the frame is done and,
- * with .verify, for 64 frames more. */
+/* A frame's input: pixels (NHWC u8) or values (NHWC f32); must stay valid until the frame is done
+ * and, with .verify, for 64 frames more. */
 struct kerf_frame_input {
 	const uint8_t *pixels;
 	const float *values;
@@ -159,7 +162,7 @@ struct kerf_device_options {
 	struct kerf_plan_options policy;
 	const struct kerf_plan_candidate *candidates;
 	unsigned n_candidates;
-	uint64_t fingerprint;         /* what decides an output's bits; 0 = kerf_engine_fingerprint */
+	uint64_t fingerprint; /* what decides an output's bits; 0 = kerf_engine_fingerprint */
 	double whole_ns;              /* whole network here, without emulated slow-down */
 	unsigned in_flight;           /* frames at a time; 0 = 1 */
 	uint64_t period_ns;           /* between frames; 0 = the next begins when one is done */
@@ -190,7 +193,8 @@ void kerf_device_destroy(struct kerf_device *d);
 /* Consumes the packets. */
 void kerf_device_receive(struct kerf_device *d, struct rte_mbuf **pkts, unsigned n, uint64_t now);
 /* Does what is due, one step of computing at most, and returns packets to transmit. */
-unsigned kerf_device_poll(struct kerf_device *d, uint64_t now, struct rte_mbuf **pkts, unsigned max);
+unsigned kerf_device_poll(struct kerf_device *d, uint64_t now, struct rte_mbuf **pkts,
+	unsigned max);
 uint64_t kerf_device_next(const struct kerf_device *d);
 
 /* No new frames; those under way are finished. */
@@ -223,8 +227,8 @@ struct kerf_server_options {
 
 struct kerf_server_stats {
 	uint64_t sessions, refused;
-	/* Every frame ends as one of: its result was taken, the device cancelled it, or it was abandoned
-	 * (never complete, result never taken, session over). */
+	/* Every frame ends as one of: its result was taken, the device cancelled it, or it was
+	 * abandoned (never complete, result never taken, session over). */
 	uint64_t frames, results, cancelled, abandoned;
 	uint64_t busy; /* frames turned away, no context free */
 };
@@ -234,7 +238,8 @@ struct kerf_server;
 struct kerf_server *kerf_server_create(const struct kerf_server_options *o, struct kerf_err *err);
 void kerf_server_destroy(struct kerf_server *s);
 void kerf_server_receive(struct kerf_server *s, struct rte_mbuf **pkts, unsigned n, uint64_t now);
-unsigned kerf_server_poll(struct kerf_server *s, uint64_t now, struct rte_mbuf **pkts, unsigned max);
+unsigned kerf_server_poll(struct kerf_server *s, uint64_t now, struct rte_mbuf **pkts,
+	unsigned max);
 uint64_t kerf_server_next(const struct kerf_server *s);
 /* Says BYE to every session; take the packets with poll. */
 void kerf_server_drain(struct kerf_server *s);

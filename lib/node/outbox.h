@@ -10,8 +10,8 @@ struct outbox {
 	unsigned n;
 };
 
-/* Takes the packet; NULL is allowed (the pool was empty and that is counted elsewhere). When the queue
- * is full the packet is dropped: every control packet is repeated by its protocol. */
+/* Takes the packet; NULL is allowed (the pool was empty and that is counted elsewhere). When the
+ * queue is full the packet is dropped: every control packet is repeated by its protocol. */
 static inline void outbox_put(struct outbox *o, struct rte_mbuf *m)
 {
 	if (!m)

@@ -217,7 +217,8 @@ static enum kerf_wire_error_code objection(const struct kerf_server *s, const st
 
 	if (memcmp(h->digest, ours, KERF_DIGEST_LEN)) {
 		snprintf(text, len,
-			"model mismatch: server runs %s (%02x%02x%02x%02x), device %02x%02x%02x%02x",
+			"model mismatch: server runs %s (%02x%02x%02x%02x), device "
+			"%02x%02x%02x%02x",
 			s->o.model->graph->name, ours[0], ours[1], ours[2], ours[3], h->digest[0],
 			h->digest[1], h->digest[2], h->digest[3]);
 		return KERF_ERROR_MODEL;
@@ -254,7 +255,8 @@ static void take_hello(struct kerf_server *s, const struct kerf_address *from, c
 	c = open_client(s, from, &hello, now);
 	if (!c) {
 		s->stats.refused++;
-		refuse(s, from, 0, KERF_ERROR_FULL, "the server has no room for more sessions", now);
+		refuse(s, from, 0, KERF_ERROR_FULL, "the server has no room for more sessions",
+			now);
 		return;
 	}
 	c->peer = *from;

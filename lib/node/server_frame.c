@@ -41,7 +41,8 @@ static void answer(struct kerf_server *s, const struct client *c, uint32_t frame
 
 /* ---- tensors arrive ---- */
 
-static unsigned make_parts(const struct kerf_server *s, const struct job *j, struct kerf_part *parts)
+static unsigned make_parts(const struct kerf_server *s, const struct job *j,
+	struct kerf_part *parts)
 {
 	const struct kerf_model *m = s->o.model;
 	const struct kerf_cut *cut = &m->cuts[j->cut];
@@ -57,8 +58,8 @@ static unsigned make_parts(const struct kerf_server *s, const struct job *j, str
 	return cut->n_tensors;
 }
 
-static int start(struct kerf_server *s, struct job *j, struct client *c, const struct kerf_header *h,
-	uint64_t now)
+static int start(struct kerf_server *s, struct job *j, struct client *c,
+	const struct kerf_header *h, uint64_t now)
 {
 	struct kerf_part parts[KERF_MAX_CUT_TENSORS];
 	int rc;
@@ -84,7 +85,8 @@ static bool acceptable(const struct kerf_server *s, const struct kerf_header *h)
 	return h->codec != KERF_CODEC_U8 || (h->cut == 0 && s->o.model->pixels.channels);
 }
 
-/* The frame that this packet belongs to, begun if it is the first one; NULL with the reason counted. */
+/* The frame that this packet belongs to, begun if it is the first one; NULL with the reason
+ * counted. */
 static struct job *job_of(struct kerf_server *s, struct client *c, const struct kerf_header *h,
 	uint64_t now)
 {

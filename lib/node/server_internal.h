@@ -1,5 +1,5 @@
-/* The server's state, shared by its files: server.c (packets, the poll, sessions) and server_frame.c (a
- * frame's way through the server). */
+/* The server's state, shared by its files: server.c (packets, the poll, sessions) and
+ * server_frame.c (a frame's way through the server). */
 #pragma once
 
 #include "node/node.h"

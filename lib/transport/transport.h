@@ -47,7 +47,8 @@ const char *kerf_drop_name(enum kerf_drop reason); /* "not_kerf", ... as in JSON
 
 struct kerf_net {
 	struct kerf_address self;
-	struct rte_mempool *pool;  /* packets are built from it: single segment, room >= 64 + payload */
+	struct rte_mempool
+		*pool; /* packets are built from it: single segment, room >= 64 + payload */
 	uint32_t payload_bytes;    /* largest payload behind the 64 bytes of headers */
 	uint32_t overhead_bytes;   /* a packet occupies this on the link beside its L2 length */
 	int timestamp_offset;      /* of the RX timestamp dynfield in mbufs, ns; negative = none */
@@ -66,10 +67,11 @@ struct rte_mbuf *kerf_net_packet(struct kerf_net *net, const struct kerf_address
 uint64_t kerf_net_rx_time(const struct kerf_net *net, const struct rte_mbuf *m, uint64_t poll_ns);
 
 /*
- * First look at a received packet. Returns 0 with *h, *payload (contiguous) and *payload_len when it
- * is a kerf packet for this end. Otherwise a negative errno with the reason counted, except when it
- * is an ARP or ICMP echo request that is answered: *answer is a new packet to transmit (else NULL).
- * The caller frees m in every case. Chained mbufs: -EBADMSG (every kerf packet fits one segment).
+ * First look at a received packet. Returns 0 with *h, *payload (contiguous) and *payload_len when
+ * it is a kerf packet for this end. Otherwise a negative errno with the reason counted, except when
+ * it is an ARP or ICMP echo request that is answered: *answer is a new packet to transmit (else
+ * NULL). The caller frees m in every case. Chained mbufs: -EBADMSG (every kerf packet fits one
+ * segment).
  */
 int kerf_net_receive(struct kerf_net *net, struct rte_mbuf *m, struct kerf_header *h,
 	const uint8_t **payload, size_t *payload_len, struct rte_mbuf **answer);
@@ -162,7 +164,8 @@ void kerf_sender_destroy(struct kerf_sender *s);
  * the parts do not suit type and codec or are empty. */
 int kerf_sender_start(struct kerf_sender *s, const struct kerf_message *msg, uint64_t now);
 /* Packets due at `now`, at most max; encodes as it goes. */
-unsigned kerf_sender_poll(struct kerf_sender *s, uint64_t now, struct rte_mbuf **pkts, unsigned max);
+unsigned kerf_sender_poll(struct kerf_sender *s, uint64_t now, struct rte_mbuf **pkts,
+	unsigned max);
 /* Encodes all that is not encoded yet, so that the parts may change. 0 or -ENOMEM: pool empty. */
 int kerf_sender_encode_all(struct kerf_sender *s);
 /*
@@ -173,7 +176,8 @@ int kerf_sender_encode_all(struct kerf_sender *s);
 void kerf_sender_report(struct kerf_sender *s, const struct kerf_report *report, uint64_t now);
 /* The peer has it all (its RESULT says so) or nobody wants it any more: drops every reference. */
 void kerf_sender_finish(struct kerf_sender *s, enum kerf_sender_state state, uint64_t now);
-/* When kerf_sender_poll has something to do next; UINT64_MAX = only a report can change anything. */
+/* When kerf_sender_poll has something to do next; UINT64_MAX = only a report can change anything.
+ * */
 uint64_t kerf_sender_next(const struct kerf_sender *s);
 
 /* ---- receiver ---- */
@@ -212,8 +216,8 @@ void kerf_receiver_destroy(struct kerf_receiver *r);
 
 /*
  * Begins the message that the packet with header h belongs to, whichever packet of it came first.
- * payload_bytes is the session's, from which the layout follows. -EBADMSG when h->count does not fit
- * the parts, -EMSGSIZE when there is no room for it or payload_bytes is below 128.
+ * payload_bytes is the session's, from which the layout follows. -EBADMSG when h->count does not
+ * fit the parts, -EMSGSIZE when there is no room for it or payload_bytes is below 128.
  */
 int kerf_receiver_start(struct kerf_receiver *r, const struct kerf_header *h,
 	const struct kerf_part *parts, unsigned n_parts, uint32_t payload_bytes, uint64_t now);
@@ -226,7 +230,8 @@ int kerf_receiver_packet(struct kerf_receiver *r, const struct kerf_header *h,
  * before, with more of them still in the port's queue: that is no silence.
  */
 void kerf_receiver_taken(struct kerf_receiver *r, uint64_t now);
-/* A report should go out now: complete, asked for, the early one, or silence with packets missing. */
+/* A report should go out now: complete, asked for, the early one, or silence with packets missing.
+ * */
 bool kerf_receiver_report_due(const struct kerf_receiver *r, uint64_t now);
 /* Fills the report as of now and remembers that it was sent; work_us is the caller's to set. */
 void kerf_receiver_report(struct kerf_receiver *r, struct kerf_report *report, uint64_t now);

@@ -13,7 +13,8 @@
 
 #define UDP_BYTES (sizeof(struct kerf_wire_udp) + sizeof(struct kerf_wire_header))
 
-/* One's complement sums do not care about byte order (RFC 1071, 2B): native words in, native out. */
+/* One's complement sums do not care about byte order (RFC 1071, 2B): native words in, native out.
+ * */
 uint16_t kerf_wire_checksum(const void *data, size_t len)
 {
 	const uint8_t *bytes = data;

@@ -36,7 +36,7 @@ start_server() {
 		>"$work/server.log" 2>&1 &
 	server_pid=$!
 	n=0
-	until grep -q ready "$work/server.log"; do
+	until grep -qs ready "$work/server.log"; do
 		kill -0 $server_pid 2>/dev/null || fail "the server ended at its start"
 		n=$((n + 1))
 		[ $n -lt 600 ] || fail "the server is not ready after 60 s"

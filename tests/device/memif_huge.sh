@@ -14,5 +14,5 @@ start_server
 run_device -s device.frames=100 -s policy.mode=offload -s policy.hedge_factor=50 ||
 	fail "the device ended with $?"
 expect completed "$(number completed)" -eq 100
-expect verified "$(verified frames)" -ge 95
+expect verified "$(verified frames)" -eq 100
 expect mismatches "$(verified mismatches)" -eq 0

@@ -123,7 +123,8 @@ static void test_harmless_files(void)
 static void test_unknown_names(void)
 {
 	expect_refused("\n[lnik]\n", ":2: unknown section [lnik]; did you mean link?");
-	expect_refused("[camera]\n", ":1: unknown section [camera]; known are source link policy link.up");
+	expect_refused("[camera]\n",
+		":1: unknown section [camera]; known are source link policy link.up");
 	expect_refused("[link]\nrat = 5M\n", ":2: unknown key rat in [link]; did you mean rate?");
 	expect_refused("[policy]\nlink = 5\n",
 		":2: unknown key link in [policy]; known are mode gain hedge");
