@@ -15,9 +15,10 @@ static uint32_t largest_message(const struct kerf_device_options *o)
 	for (unsigned i = 0; i < o->n_candidates; i++) {
 		const struct kerf_plan_candidate *c = &o->candidates[i];
 
-		/* A session may agree on payloads of half the size; more packets are refused. */
+		/* A session may agree on payloads of 256 bytes, of which a block leaves at most
+		 * half unused. */
 		if (!c->local)
-			largest = KERF_MAX(largest, 2 * (c->wire_bytes / o->net.payload_bytes + 1));
+			largest = KERF_MAX(largest, c->wire_bytes / 128 + 2);
 	}
 	return (uint32_t)KERF_MIN(largest, UINT16_MAX);
 }
@@ -73,6 +74,11 @@ struct kerf_device *kerf_device_create(const struct kerf_device_options *o, stru
 	if (o->compute->n_slots < d->o.in_flight + o->verify) {
 		kerf_err_set(err, -EINVAL, "%u contexts are too few for %u frames in flight%s",
 			o->compute->n_slots, d->o.in_flight, o->verify ? " and verifying" : "");
+		goto fail;
+	}
+	if (o->verify && d->o.in_flight > DEVICE_VERIFY_QUEUE) {
+		kerf_err_set(err, -EINVAL, "%u frames in flight are too many to verify, at most %u",
+			d->o.in_flight, DEVICE_VERIFY_QUEUE);
 		goto fail;
 	}
 	if (kerf_plan_create(&d->plan, &o->policy, o->candidates, o->n_candidates, err) < 0)
@@ -211,7 +217,7 @@ static void refuse_result(struct kerf_device *d, const struct kerf_header *h, ui
 		.echo_tx_ns = h->tx_ns};
 
 	d->net.drops[KERF_DROP_STALE]++;
-	if (h->index + 1 == h->count)
+	if (h->index + 1 == h->count || h->flags & KERF_FLAG_REPORT_NOW)
 		outbox_put(&d->out, kerf_report_packet(&d->net, &d->session.peer, d->session.id,
 			h->frame, &r, now));
 }
@@ -343,7 +349,7 @@ uint64_t kerf_device_next(const struct kerf_device *d)
 				: d->start_ns + WAIT_FOR_SERVER_NS);
 	for (unsigned i = 0; i < d->o.in_flight; i++)
 		t = KERF_MIN(t, frame_next(d, &d->frames[i]));
-	t = KERF_MIN(t, kerf_sender_next(&d->probe));
+	t = KERF_MIN(t, d->probe.state == KERF_SENDER_FAILED ? 0 : kerf_sender_next(&d->probe));
 	return KERF_MIN(t, frame_compute_next(d));
 }
 

@@ -91,7 +91,7 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	struct kerf_plan_input in;
 
-	f->number = d->next_frame;
+	f->number = (uint32_t)d->next_frame;
 	f->due_ns = due_time(d, now);
 	f->started_ns = now;
 	f->remote_open = false;
@@ -121,10 +121,16 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 	f->state = FRAME_HEAD;
 }
 
-/* Frames under way may all end at the server, and each must then find room to be compared. */
+/* Frames under way may all end at the server, and each must then find room to be compared, as long
+ * as its input is still there: frames that keep the core busy must not put comparing off for ever.
+ */
 static bool verify_room(const struct kerf_device *d)
 {
-	return !d->o.verify || d->verify.count + d->o.in_flight <= DEVICE_VERIFY_QUEUE;
+	const struct verify_entry *oldest = &d->verify.entries[d->verify.head];
+
+	return d->verify.count == 0 ||
+		(d->verify.count + d->o.in_flight <= DEVICE_VERIFY_QUEUE &&
+			(uint32_t)d->next_frame - oldest->number < DEVICE_VERIFY_QUEUE);
 }
 
 /* False when no frame could be started: none is due, no context is free, or nobody is there yet. */
@@ -291,7 +297,7 @@ static struct frame *next_to_compute(struct kerf_device *d)
 		if (f->state != FRAME_HEAD && f->state != FRAME_HEDGE)
 			continue;
 		if (!best || (f->state == FRAME_HEDGE && best->state == FRAME_HEAD) ||
-			(f->state == best->state && f->number < best->number))
+			(f->state == best->state && (int32_t)(f->number - best->number) < 0))
 			best = f;
 	}
 	return best;
@@ -422,7 +428,8 @@ uint64_t frame_next(const struct kerf_device *d, const struct frame *f)
 	if (f->state == FRAME_REMOTE)
 		t = KERF_MIN(t, f->hedge_at_ns);
 	if (f->remote_open)
-		t = KERF_MIN(t, kerf_sender_next(&f->sender));
+		t = KERF_MIN(t, f->sender.state == KERF_SENDER_FAILED ? 0
+				: kerf_sender_next(&f->sender));
 	return t;
 }
 
@@ -450,6 +457,10 @@ void frame_result(struct kerf_device *d, struct frame *f, const struct kerf_head
 	struct kerf_part part = {.values = f->output, .n = d->output_values};
 	int rc = 0;
 
+	if (h->cut != f->choice.cut) {
+		d->net.drops[KERF_DROP_UNEXPECTED]++;
+		return;
+	}
 	if (!f->receiver.active || f->receiver.frame != h->frame) {
 		if (f->receiver.active)
 			kerf_receiver_finish(&f->receiver);

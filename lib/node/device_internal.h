@@ -37,6 +37,7 @@ struct frame {
 struct verify_entry {
 	uint32_t number;
 	struct kerf_frame_input input;
+	bool exact; /* the server that made it promised the same bits */
 	float *output;
 };
 
@@ -66,7 +67,7 @@ struct kerf_device {
 	uint32_t probe_number;
 	bool started, draining;
 	uint64_t start_ns;
-	uint32_t next_frame;
+	uint64_t next_frame; /* the wire and the records have its lower 32 bits */
 	size_t output_values;
 	uint64_t server_work_ns, server_work_at_ns; /* as reported, and when */
 	struct {

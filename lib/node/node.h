@@ -164,7 +164,7 @@ struct kerf_device_options {
 	unsigned n_candidates;
 	uint64_t fingerprint; /* what decides an output's bits; 0 = kerf_engine_fingerprint */
 	double whole_ns;              /* whole network here, without emulated slow-down */
-	unsigned in_flight;           /* frames at a time; 0 = 1 */
+	unsigned in_flight;           /* frames at a time; 0 = 1; with .verify at most 64 */
 	uint64_t period_ns;           /* between frames; 0 = the next begins when one is done */
 	uint64_t frames;              /* to run; 0 = until stopped */
 	bool verify;                  /* compare every remote frame with the unsplit run */

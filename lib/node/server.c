@@ -9,20 +9,9 @@
 
 /* ---- life ---- */
 
-static uint32_t largest_message(const struct kerf_server_options *o)
-{
-	uint64_t values = 0;
-
-	for (unsigned k = 0; k < o->model->n_cuts; k++)
-		if (kerf_model_can_cut(o->model, k) && o->model->cuts[k].candidate)
-			values = KERF_MAX(values, (uint64_t)o->model->cuts[k].elements);
-	return (uint32_t)KERF_MIN(UINT16_MAX, 2 * (4 * values / o->net.payload_bytes + 16));
-}
-
 static int create_jobs(struct kerf_server *s)
 {
 	const struct kerf_graph *g = s->o.model->graph;
-	const uint32_t room = largest_message(&s->o);
 	const uint32_t result_room = (uint32_t)KERF_MIN(UINT16_MAX, s->output_values * 4 / 128 + 2);
 
 	s->jobs = calloc(s->o.compute->n_slots, sizeof(s->jobs[0]));
@@ -33,7 +22,8 @@ static int create_jobs(struct kerf_server *s)
 
 		j->slot = i;
 		j->pixels = calloc(1, kerf_tensor_elements(&g->tensors[g->input]));
-		if (!j->pixels || kerf_receiver_create(&j->receiver, room) < 0 ||
+		/* How large the packets are is each session's affair; a packet takes one bit. */
+		if (!j->pixels || kerf_receiver_create(&j->receiver, UINT16_MAX) < 0 ||
 			kerf_sender_create(&j->sender, &s->net, result_room) < 0)
 			return -ENOMEM;
 	}
@@ -102,9 +92,14 @@ void kerf_server_destroy(struct kerf_server *s)
 bool client_finished_frame(const struct client *c, uint32_t frame)
 {
 	for (unsigned i = 0; i < SERVER_RECENT; i++)
-		if (c->recent[i] == frame + 1)
+		if (c->recent[i] == frame + 1ull)
 			return true;
 	return false;
+}
+
+void client_finish_frame(struct client *c, uint32_t frame)
+{
+	c->recent[c->n_recent++ % SERVER_RECENT] = frame + 1ull;
 }
 
 static void close_client(struct kerf_server *s, struct client *c, uint64_t now)
@@ -361,6 +356,15 @@ void kerf_server_receive(struct kerf_server *s, struct rte_mbuf **pkts, unsigned
 
 /* ---- work and packets out ---- */
 
+static void say_bye(struct kerf_server *s, const struct client *c, uint64_t now)
+{
+	const struct kerf_header h = {
+		.type = KERF_MSG_BYE, .session = c->id, .count = 1, .tx_ns = now};
+	void *body;
+
+	outbox_put(&s->out, kerf_net_packet(&s->net, &c->peer, &h, 0, &body));
+}
+
 static void poll_client(struct kerf_server *s, struct client *c, uint64_t now)
 {
 	struct kerf_report r;
@@ -373,8 +377,10 @@ static void poll_client(struct kerf_server *s, struct client *c, uint64_t now)
 		outbox_put(&s->out, kerf_report_packet(&s->net, &c->peer, c->id, c->probe.frame, &r,
 			now));
 	}
-	if (now - c->heard_ns > s->o.idle_ns)
+	if (now - c->heard_ns > s->o.idle_ns) {
+		say_bye(s, c, now);
 		close_client(s, c, now);
+	}
 }
 
 /* A frame whose sender fell silent must not keep its context for ever. */
@@ -431,15 +437,12 @@ uint64_t kerf_server_next(const struct kerf_server *s)
 
 void kerf_server_drain(struct kerf_server *s)
 {
-	void *body;
-
 	for (unsigned i = 0; i < s->o.max_sessions; i++) {
 		struct client *c = &s->clients[i];
-		const struct kerf_header h = {.type = KERF_MSG_BYE, .session = c->id, .count = 1};
 
 		if (!c->open)
 			continue;
-		outbox_put(&s->out, kerf_net_packet(&s->net, &c->peer, &h, 0, &body));
+		say_bye(s, c, c->heard_ns);
 		close_client(s, c, c->heard_ns);
 	}
 }

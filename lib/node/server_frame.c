@@ -28,7 +28,7 @@ void job_end(struct kerf_server *s, struct job *j, uint64_t now)
 	if (j->receiver.active)
 		kerf_receiver_finish(&j->receiver);
 	kerf_sender_finish(&j->sender, KERF_SENDER_DONE, now);
-	c->recent[c->n_recent++ % SERVER_RECENT] = j->frame + 1;
+	client_finish_frame(c, j->frame);
 	j->state = JOB_FREE;
 }
 
@@ -85,12 +85,28 @@ static bool acceptable(const struct kerf_server *s, const struct kerf_header *h)
 	return h->codec != KERF_CODEC_U8 || (h->cut == 0 && s->o.model->pixels.channels);
 }
 
+/* The frame is dropped, and stays so: a context that comes free now must not be taken by the rest
+ * of it, which its device has given up. */
+static void turn_away(struct kerf_server *s, struct client *c, const struct kerf_header *h,
+	uint64_t now)
+{
+	struct kerf_report busy = {.of_type = KERF_MSG_DATA,
+		.flags = KERF_REPORT_BUSY,
+		.echo_tx_ns = h->tx_ns};
+
+	if (!client_finished_frame(c, h->frame)) {
+		client_finish_frame(c, h->frame);
+		s->stats.busy++;
+	}
+	answer(s, c, h->frame, &busy, now);
+}
+
 /* The frame that this packet belongs to, begun if it is the first one; NULL with the reason
  * counted. */
 static struct job *job_of(struct kerf_server *s, struct client *c, const struct kerf_header *h,
 	uint64_t now)
 {
-	struct kerf_report busy = {.of_type = KERF_MSG_DATA, .flags = KERF_REPORT_BUSY};
+	const bool asks = h->flags & KERF_FLAG_REPORT_NOW;
 	struct job *j = find(s, c, h->frame);
 
 	if (j)
@@ -99,12 +115,13 @@ static struct job *job_of(struct kerf_server *s, struct client *c, const struct 
 		s->net.drops[KERF_DROP_UNEXPECTED]++;
 	} else if (client_finished_frame(c, h->frame)) {
 		s->net.drops[KERF_DROP_STALE]++;
+		/* Its sender has not heard that it is over. */
+		if (asks)
+			turn_away(s, c, h, now);
 	} else if (!(j = find_free(s))) {
 		s->net.drops[KERF_DROP_NO_CONTEXT]++;
-		if (h->index == 0) {
-			s->stats.busy++;
-			answer(s, c, h->frame, &busy, now);
-		}
+		if (h->index == 0 || asks)
+			turn_away(s, c, h, now);
 	} else if (start(s, j, c, h, now) < 0) {
 		s->net.drops[KERF_DROP_UNEXPECTED]++;
 		return NULL;
@@ -268,7 +285,7 @@ void job_cancel(struct kerf_server *s, struct client *c, uint32_t frame, uint64_
 	if (!j) {
 		/* It may have overtaken the frame's packets. */
 		if (!client_finished_frame(c, frame))
-			c->recent[c->n_recent++ % SERVER_RECENT] = frame + 1;
+			client_finish_frame(c, frame);
 		return;
 	}
 	s->stats.cancelled++;
@@ -298,6 +315,13 @@ void job_poll(struct kerf_server *s, struct job *j, uint64_t now)
 	}
 }
 
+/* A sender that came to its end is still to be looked at. */
+static uint64_t sender_next(const struct kerf_sender *s)
+{
+	return s->state == KERF_SENDER_DONE || s->state == KERF_SENDER_FAILED ? 0
+									      : kerf_sender_next(s);
+}
+
 uint64_t job_next(const struct job *j)
 {
 	uint64_t t = UINT64_MAX;
@@ -307,6 +331,6 @@ uint64_t job_next(const struct job *j)
 	if (j->receiver.active)
 		t = kerf_receiver_next(&j->receiver);
 	if (j->state == JOB_RESULT)
-		t = KERF_MIN(t, kerf_sender_next(&j->sender));
+		t = KERF_MIN(t, sender_next(&j->sender));
 	return t;
 }

@@ -16,7 +16,7 @@ struct client {
 	uint64_t heard_ns;
 	struct kerf_link down;
 	struct kerf_receiver probe;
-	uint32_t recent[SERVER_RECENT]; /* frames that need no context any more, +1; 0 = none */
+	uint64_t recent[SERVER_RECENT]; /* frames that get no context any more, +1; 0 = none */
 	unsigned n_recent;
 };
 
@@ -57,6 +57,7 @@ struct kerf_server {
 };
 
 bool client_finished_frame(const struct client *c, uint32_t frame);
+void client_finish_frame(struct client *c, uint32_t frame);
 
 /* server_frame.c */
 void job_data(struct kerf_server *s, struct client *c, const struct rte_mbuf *m,

@@ -14,6 +14,7 @@
 #define FIRST_SILENCE_NS 20000000 /* until a second burst tells how far apart they come */
 #define SILENCE_BURSTS 4
 #define MAX_SILENCE_SHIFT 3
+#define MAX_SILENT_REPORTS 16 /* then the sender has to ask */
 
 int kerf_receiver_create(struct kerf_receiver *r, uint32_t max_packets)
 {
@@ -226,7 +227,9 @@ uint64_t kerf_receiver_next(const struct kerf_receiver *r)
 		return UINT64_MAX;
 	if (r->report_asked || early_is_due(r))
 		return 0;
-	return r->complete ? UINT64_MAX : silence_end(r);
+	if (r->complete || r->silent_reports == MAX_SILENT_REPORTS)
+		return UINT64_MAX;
+	return silence_end(r);
 }
 
 /* Everything that is not here, the tail that was never seen included. When there are more gaps than
