@@ -70,7 +70,7 @@ static inline uint64_t oracle_send(struct oracle *o, uint64_t arrival, uint32_t 
 static inline void oracle_push(struct oracle *o, uint64_t arrival, uint32_t len)
 {
 	struct oracle_packet *p = &o->packets[o->n];
-	uint64_t waiting = 0;
+	uint64_t waiting = 0, packets = 0;
 
 	for (unsigned i = o->n; i-- > 0;) {
 		if (o->packets[i].dropped)
@@ -78,9 +78,11 @@ static inline void oracle_push(struct oracle *o, uint64_t arrival, uint32_t len)
 		if (o->packets[i].finish_ps <= arrival)
 			break;
 		waiting += o->packets[i].len;
+		packets++;
 	}
 	p->len = len;
-	p->dropped = o->c->queue_bytes && waiting + len > o->c->queue_bytes;
+	p->dropped = (o->c->queue_bytes && waiting + len > o->c->queue_bytes) ||
+		     (o->c->queue_packets && packets + 1 > o->c->queue_packets);
 	o->n++;
 	if (p->dropped)
 		return;
