@@ -48,8 +48,12 @@ struct app_settings {
 		bool analytic;
 	} lab;
 	struct app_link {
-		char rate[KERF_INI_TEXT_LEN];
-		uint64_t delay_ns, queue_bytes;
+		char rate[KERF_INI_TEXT_LEN], trace[KERF_INI_TEXT_LEN];
+		bool trace_loop, codel, jitter_reorders;
+		uint64_t delay_ns, jitter_ns, late_ns, slot_ns;
+		uint64_t queue_bytes, queue_packets, cross_bytes;
+		double jitter_half_life, cross_bps;
+		double loss, loss_bad, good_to_bad, bad_to_good, duplication, corruption, late;
 	} up, down;
 };
 
@@ -79,7 +83,7 @@ int app_load_settings(struct app_settings *s, const struct app_options *o, enum 
 	struct kerf_err *err);
 
 /* Prints "program: line" on stderr and returns the exit code: 2 for what the person wrote (-EINVAL
- * of settings), 1 otherwise. */
+ * and -ERANGE of settings), 1 otherwise. */
 int app_fail(const char *program, const struct kerf_err *err, int code);
 
 /* ---- start-up ---- */
@@ -91,7 +95,7 @@ uint64_t app_cpu_clock_ns(void);
 
 /* The i-th CPU this process may use, counted from the end when negative. */
 unsigned app_cpu(int i);
-/* rte_eal_init with our arguments, then the person's. */
+/* rte_eal_init with our arguments, then the person's, which choose the cores if they name any. */
 int app_eal_init(const char *program, const struct app_options *o, char args[][256],
 	unsigned n_args, struct kerf_err *err);
 /* EAL on one CPU, with huge pages or none, and the port of [port], as the server's or device's end. */
@@ -103,7 +107,8 @@ struct kerf_net app_net(const struct kerf_port *port, const struct app_settings 
 void app_eal_cleanup(void);
 /* SIGINT and SIGTERM set this; a second one ends the program at once. */
 extern volatile bool app_stop;
-void app_catch_signals(void);
+/* Signals, and no file but the standard ones gets their numbers: the first thing in main(). */
+void app_begin(void);
 
 /* ---- the poll loop ---- */
 
@@ -171,12 +176,13 @@ struct app_results {
 	struct app_tally *phases; /* n_phases */
 	unsigned n_phases;
 	uint64_t codecs[KERF_CODEC_COUNT];
-	uint64_t bytes_up;
 	FILE *csv;
+	const char *csv_path;
 };
 
+/* Begins the CSV of --frames; the file of --json, written at the end, must be writable. */
 int app_results_open(struct app_results *r, const struct kerf_model *m, unsigned n_phases,
-	const char *csv, struct kerf_err *err);
+	const struct app_options *o, struct kerf_err *err);
 void app_results_add(struct app_results *r, unsigned phase, const struct kerf_frame_record *f);
 void app_results_close(struct app_results *r);
 
@@ -185,12 +191,14 @@ struct app_run {
 	const char *title; /* "kerf-lab: efficientnet-b0, real time, ..." */
 	const struct kerf_device *device;
 	const struct kerf_server *server; /* lab only, else NULL */
-	double device_slowdown, server_slowdown;
+	double device_slowdown, server_slowdown; /* the latter lab only */
 };
 
 void app_print_table(const struct app_results *r, const struct app_run *run);
-int app_write_json(const struct app_results *r, const struct app_run *run, const char *path,
+/* JSON to a file, unless it is NULL; fails too when the CSV or standard output are incomplete. */
+int app_results_write(const struct app_results *r, const struct app_run *run, const char *json,
 	struct kerf_err *err);
+int app_check_stdout(struct kerf_err *err);
 /* Cut and codec as people read them: "#12 block5 f32", "#0 input u8", "local". */
 const char *app_cut_text(const struct kerf_model *m, unsigned cut, int codec, char *buf,
 	size_t len);

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,9 @@ static int load_graph(struct app_model *m, const struct app_settings *s, struct 
 	return kerf_graph_optimize(m->graph, err);
 }
 
-static int parse_channels(const char *text, const char *key, float out[4], struct kerf_err *err)
+/* One number for all channels, or one each. */
+static int parse_channels(const char *text, const char *key, unsigned channels, float out[4],
+	struct kerf_err *err)
 {
 	char copy[KERF_INI_TEXT_LEN], *save = NULL;
 	unsigned n = 0;
@@ -36,7 +39,7 @@ static int parse_channels(const char *text, const char *key, float out[4], struc
 	for (char *t = strtok_r(copy, " ,", &save); t; t = strtok_r(NULL, " ,", &save)) {
 		double v;
 
-		if (n == 4 || kerf_parse_double(t, &v) < 0)
+		if (n == 4 || kerf_parse_double(t, &v) < 0 || !isfinite((float)v))
 			return kerf_err_set(err, -EINVAL,
 				"input.%s = %s: expected one number, or one for each channel", key,
 				text);
@@ -44,6 +47,9 @@ static int parse_channels(const char *text, const char *key, float out[4], struc
 	}
 	if (n == 0)
 		return kerf_err_set(err, -EINVAL, "input.%s is empty", key);
+	if (n > 1 && n != channels)
+		return kerf_err_set(err, -EINVAL, "input.%s = %s: %u numbers, expected 1 or %u",
+			key, text, n, channels);
 	for (unsigned i = n; i < 4; i++)
 		out[i] = out[n - 1];
 	return 0;
@@ -58,16 +64,20 @@ int app_pixel_format(const struct app_settings *s, const struct kerf_graph *g,
 	*f = (struct kerf_pixel_format){0};
 	if (in->n_dims != 4 || (in->dims[1] != 1 && in->dims[1] != 3 && in->dims[1] != 4))
 		return 0;
-	if (parse_channels(s->input.mean, "mean", mean, err) < 0 ||
-		parse_channels(s->input.std, "std", std, err) < 0)
-		return -EINVAL;
 	f->channels = (uint32_t)in->dims[1];
+	if (parse_channels(s->input.mean, "mean", f->channels, mean, err) < 0 ||
+		parse_channels(s->input.std, "std", f->channels, std, err) < 0)
+		return -EINVAL;
 	for (unsigned i = 0; i < 4; i++) {
 		if (!(std[i] > 0))
 			return kerf_err_set(err, -EINVAL, "input.std = %s: must be above 0",
 				s->input.std);
 		f->scale[i] = 1 / std[i];
 		f->bias[i] = -mean[i] / std[i];
+		if (!isfinite(f->scale[i]) || !isfinite(f->bias[i]))
+			return kerf_err_set(err, -EINVAL,
+				"input.mean = %s, std = %s: too large a mean or too small a std",
+				s->input.mean, s->input.std);
 	}
 	return 0;
 }
@@ -226,7 +236,7 @@ int app_policy(const struct app_settings *s, const struct kerf_plan_candidate *c
 		!offered(c, n, policy->fixed_cut, policy->fixed_codec))
 		return kerf_err_set(err, -EINVAL,
 			"policy.cut = %d with codec %s is no cut of this network (0 to %d; "
-			"kerf-model inspect lists them)",
+			"kerf-model inspect lists them; u8 carries pixels, at cut 0 only)",
 			policy->fixed_cut, policy->fixed_codec < 0 ? "auto"
 				: kerf_codec_info((unsigned)policy->fixed_codec)->name,
 			c[n - 1].cut);

@@ -1,5 +1,7 @@
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -7,21 +9,56 @@
 
 #define MS 1e-6
 
-int app_results_open(struct app_results *r, const struct kerf_model *m, unsigned n_phases,
-	const char *csv, struct kerf_err *err)
+/* Known before the run, not after it; what is there already stays as it is. */
+static int check_writable(const char *path, struct kerf_err *err)
 {
-	*r = (struct app_results){.model = m, .n_phases = n_phases};
+	const bool is_new = access(path, F_OK) < 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+
+	if (fd < 0 && errno != ENXIO) /* a pipe that nobody reads yet */
+		return kerf_err_set(err, -EIO, "%s: cannot be written: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	if (is_new)
+		unlink(path);
+	return 0;
+}
+
+int app_results_open(struct app_results *r, const struct kerf_model *m, unsigned n_phases,
+	const struct app_options *o, struct kerf_err *err)
+{
+	int rc = o->json ? check_writable(o->json, err) : 0;
+
+	*r = (struct app_results){.model = m, .n_phases = n_phases, .csv_path = o->frames};
+	if (rc < 0)
+		return rc;
 	r->phases = calloc(n_phases ? n_phases : 1, sizeof(r->phases[0]));
 	if (!r->phases)
 		return kerf_err_set(err, -ENOMEM, "no memory for results");
-	if (!csv)
+	if (!o->frames)
 		return 0;
-	r->csv = fopen(csv, "w");
+	r->csv = fopen(o->frames, "w");
 	if (!r->csv)
-		return kerf_err_set(err, -errno, "%s: cannot be written: %s", csv, strerror(errno));
+		return kerf_err_set(err, -EIO, "%s: cannot be written: %s", o->frames,
+			strerror(errno));
 	fprintf(r->csv, "frame,t_ns,cut,codec,bytes,pred_ms,latency_ms,head_ms,net_ms,queue_ms,"
 			"tail_ms,rate_bps,rtt_us,loss,hedged,where\n");
 	return 0;
+}
+
+/* What a full disk swallowed must not look like success. */
+static int check_stream(FILE *f, const char *name, struct kerf_err *err)
+{
+	errno = 0;
+	if (fflush(f) == 0 && !ferror(f))
+		return 0;
+	return kerf_err_set(err, -EIO, "%s: cannot be written: %s", name,
+		errno ? strerror(errno) : "an earlier write failed");
+}
+
+int app_check_stdout(struct kerf_err *err)
+{
+	return check_stream(stdout, "standard output", err);
 }
 
 void app_results_close(struct app_results *r)
@@ -72,7 +109,6 @@ void app_results_add(struct app_results *r, unsigned phase, const struct kerf_fr
 		tally(&r->phases[phase], f);
 	if (f->codec >= 0)
 		r->codecs[f->codec]++;
-	r->bytes_up += f->bytes;
 	if (r->csv)
 		write_line(r->csv, f);
 }
@@ -148,7 +184,10 @@ void app_print_table(const struct app_results *r, const struct app_run *run)
 	char a[32], b[32];
 
 	printf("\n%s\n", run->title);
-	if (run->device_slowdown > 1 || run->server_slowdown > 1)
+	if (!run->server && run->device_slowdown > 1)
+		printf("emulated: device %.2f times slower than this machine\n",
+			run->device_slowdown);
+	else if (run->device_slowdown > 1 || run->server_slowdown > 1)
 		printf("emulated: device %.2f times, server %.2f times slower than this machine\n",
 			run->device_slowdown, run->server_slowdown);
 	printf("%-10s %6s  %-22s %4s %9s %9s %9s %9s %9s %9s %7s\n", "link", "frames",
@@ -246,7 +285,7 @@ static json_t *results_json(const struct app_results *r, const struct app_run *r
 	json_object_set_new(root, "hedge_won", json_integer((json_int_t)s->hedge_won));
 	json_object_set_new(root, "switches",
 		json_integer((json_int_t)kerf_device_plan(run->device)->switches));
-	json_object_set_new(root, "bytes_up", json_integer((json_int_t)r->bytes_up));
+	json_object_set_new(root, "bytes_up", json_integer((json_int_t)net->tx_bytes));
 	json_object_set_new(root, "bytes_down", json_integer((json_int_t)net->rx_bytes));
 	json_object_set_new(root, "probe_bytes", json_integer((json_int_t)net->probe_bytes));
 	json_object_set_new(root, "retransmits", json_integer((json_int_t)net->retransmits));
@@ -258,13 +297,15 @@ static json_t *results_json(const struct app_results *r, const struct app_run *r
 	json_object_set_new(root, "verified",
 		json_pack("{s:I, s:I}", "frames", (json_int_t)(s->verified + s->mismatches),
 			"mismatches", (json_int_t)s->mismatches));
-	json_object_set_new(root, "slowdown", json_pack("{s:f, s:f}", "device",
-		run->device_slowdown, "server", run->server_slowdown));
+	json_object_set_new(root, "slowdown", json_pack("{s:f}", "device", run->device_slowdown));
+	if (run->server)
+		json_object_set_new(json_object_get(root, "slowdown"), "server",
+			json_real(run->server_slowdown));
 	json_object_set_new(root, "phases", phases);
 	return root;
 }
 
-int app_write_json(const struct app_results *r, const struct app_run *run, const char *path,
+static int write_json(const struct app_results *r, const struct app_run *run, const char *path,
 	struct kerf_err *err)
 {
 	json_t *root;
@@ -280,4 +321,14 @@ int app_write_json(const struct app_results *r, const struct app_run *run, const
 	if (rc < 0)
 		return kerf_err_set(err, -EIO, "%s: cannot be written", path);
 	return 0;
+}
+
+int app_results_write(const struct app_results *r, const struct app_run *run, const char *json,
+	struct kerf_err *err)
+{
+	int rc = write_json(r, run, json, err);
+
+	if (rc == 0 && r->csv)
+		rc = check_stream(r->csv, r->csv_path, err);
+	return rc < 0 ? rc : app_check_stdout(err);
 }

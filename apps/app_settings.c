@@ -12,7 +12,7 @@
 
 static const struct kerf_ini_key model_keys[] = {
 	KEY("model", "file", KERF_INI_TEXT, model.file, "efficientnet-b0"),
-	KEY("model", "seed", KERF_INI_COUNT, model.seed, "1"),
+	KEY("model", "seed", KERF_INI_COUNT, model.seed, "0"),
 	KEY("model", "threads", KERF_INI_COUNT, model.threads, "1", .min = 1, .max = 1024),
 	KEY("model", "profile", KERF_INI_TEXT, model.profile, ""),
 	KEY("model", "rounds", KERF_INI_COUNT, model.rounds, "20", .min = 1, .max = 10000),
@@ -80,16 +80,36 @@ static const struct kerf_ini_key wire_keys[] = {
 	KEY("port", "overhead", KERF_INI_SIZE, port.overhead, "24", .min = 0, .max = 1000),
 };
 
+#define CHANCE(sec, key, field) KEY(sec, key, KERF_INI_REAL, field, "0", .min = 0, .max = 1)
+#define LINK_KEYS(sec, way)                                                                        \
+	KEY(sec, "rate", KERF_INI_TEXT, way.rate, "1G"),                                           \
+		KEY(sec, "trace", KERF_INI_TEXT, way.trace, ""),                                   \
+		KEY(sec, "trace_loop", KERF_INI_BOOL, way.trace_loop, "yes"),                      \
+		KEY(sec, "delay", KERF_INI_TIME, way.delay_ns, "200us"),                           \
+		KEY(sec, "queue", KERF_INI_SIZE, way.queue_bytes, "256K"),                         \
+		KEY(sec, "queue_packets", KERF_INI_COUNT, way.queue_packets, "0"),                 \
+		KEY(sec, "codel", KERF_INI_BOOL, way.codel, "no"),                                 \
+		CHANCE(sec, "loss", way.loss), CHANCE(sec, "loss_bad", way.loss_bad),              \
+		CHANCE(sec, "good_to_bad", way.good_to_bad),                                       \
+		CHANCE(sec, "bad_to_good", way.bad_to_good),                                       \
+		CHANCE(sec, "duplication", way.duplication),                                       \
+		CHANCE(sec, "corruption", way.corruption), CHANCE(sec, "late", way.late),          \
+		KEY(sec, "late_by", KERF_INI_TIME, way.late_ns, "0"),                              \
+		KEY(sec, "jitter", KERF_INI_TIME, way.jitter_ns, "0"),                             \
+		KEY(sec, "jitter_half_life", KERF_INI_REAL, way.jitter_half_life, "0", .min = 0,   \
+			.max = 1e6),                                                               \
+		KEY(sec, "jitter_reorders", KERF_INI_BOOL, way.jitter_reorders, "no"),             \
+		KEY(sec, "slot", KERF_INI_TIME, way.slot_ns, "0"),                                 \
+		KEY(sec, "cross_rate", KERF_INI_RATE, way.cross_bps, "0", .min = 0, .max = 400e9), \
+		KEY(sec, "cross_bytes", KERF_INI_SIZE, way.cross_bytes, "1514", .min = 60,         \
+			.max = 65535)
+
 static const struct kerf_ini_key lab_keys[] = {
 	KEY("lab", "time", KERF_INI_ENUM, lab.time, "real", .choices = "real|virtual"),
 	KEY("lab", "seed", KERF_INI_COUNT, lab.seed, "1"),
 	KEY("lab", "analytic", KERF_INI_BOOL, lab.analytic, "no"),
-	KEY("link.up", "rate", KERF_INI_TEXT, up.rate, "1G"),
-	KEY("link.up", "delay", KERF_INI_TIME, up.delay_ns, "200us"),
-	KEY("link.up", "queue", KERF_INI_SIZE, up.queue_bytes, "256K"),
-	KEY("link.down", "rate", KERF_INI_TEXT, down.rate, "1G"),
-	KEY("link.down", "delay", KERF_INI_TIME, down.delay_ns, "200us"),
-	KEY("link.down", "queue", KERF_INI_SIZE, down.queue_bytes, "256K"),
+	LINK_KEYS("link.up", up),
+	LINK_KEYS("link.down", down),
 };
 
 struct key_group {
@@ -194,5 +214,5 @@ void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind,
 int app_fail(const char *program, const struct kerf_err *err, int code)
 {
 	fprintf(stderr, "%s: %s\n", program, err->text[0] ? err->text : strerror(-code));
-	return code == -EINVAL ? 2 : 1;
+	return code == -EINVAL || code == -ERANGE ? 2 : 1;
 }

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,10 +24,24 @@ static void on_signal(int sig)
 	app_stop = true;
 }
 
-void app_catch_signals(void)
+/* Where standard input, output or error is closed, the next file or socket would take its number, and
+ * our messages would go into it. */
+static void fill_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+void app_begin(void)
 {
 	struct sigaction a = {.sa_handler = on_signal};
 
+	fill_standard_files();
 	sigaction(SIGINT, &a, NULL);
 	sigaction(SIGTERM, &a, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -105,6 +120,16 @@ static int huge_args(int huge, unsigned megabytes, char args[][256], unsigned *n
 static const char *const quiet[] = {
 	"--no-pci", "--log-level=pmd.net.memif:critical", "--log-level=*:error"};
 
+/* EAL takes only one of -c, -l and --lcores; the person's counts. */
+static bool picks_cores(const struct app_options *o)
+{
+	for (int i = 0; i < o->n_eal; i++)
+		if (!strncmp(o->eal[i], "-l", 2) || !strncmp(o->eal[i], "-c", 2) ||
+			!strncmp(o->eal[i], "--lcores", 8))
+			return true;
+	return false;
+}
+
 int app_eal_init(const char *program, const struct app_options *o, char args[][256],
 	unsigned n_args, struct kerf_err *err)
 {
@@ -117,6 +142,8 @@ int app_eal_init(const char *program, const struct app_options *o, char args[][2
 	for (unsigned i = 0; i < KERF_ARRAY_LEN(quiet); i++)
 		argv[argc++] = (char *)(uintptr_t)quiet[i];
 	for (unsigned i = 0; i < n_args && i < MAX_EAL_ARGS; i++) {
+		if (picks_cores(o) && !strncmp(args[i], "--lcores", 8))
+			continue;
 		memcpy(copies[i], args[i], sizeof(copies[i]));
 		argv[argc++] = copies[i];
 	}
@@ -128,6 +155,18 @@ int app_eal_init(const char *program, const struct app_options *o, char args[][2
 			rte_strerror(rte_errno));
 	eal_runs = true;
 	return 0;
+}
+
+static int check_cpu(uint64_t cpu, const char *key, struct kerf_err *err)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return kerf_err_set(err, -errno, "CPU affinity: %s", strerror(errno));
+	if (cpu < CPU_SETSIZE && CPU_ISSET(cpu, &set))
+		return 0;
+	return kerf_err_set(err, -EINVAL, "%s = %lu: this process may not use that CPU", key, cpu);
 }
 
 int app_open_port(struct kerf_port *port, const char *program, const struct app_options *o,
@@ -144,11 +183,14 @@ int app_open_port(struct kerf_port *port, const char *program, const struct app_
 	const uint64_t cpu = server ? s->server.cpu : s->device.cpu;
 	char args[8 + KERF_PORT_MAX_EAL_ARGS][256];
 	unsigned n = 0, extra = 0;
-	int rc;
+	int rc = 0;
 
 	snprintf(args[n++], 256, "--lcores=0@%lu",
 		cpu == APP_CPU_AUTO ? (unsigned long)app_cpu(server ? -1 : 0) : cpu);
-	rc = huge_args(s->port.huge, MEGABYTES, args, &n, err);
+	if (cpu != APP_CPU_AUTO)
+		rc = check_cpu(cpu, server ? "server.cpu" : "device.cpu", err);
+	if (rc == 0)
+		rc = huge_args(s->port.huge, MEGABYTES, args, &n, err);
 	if (rc == 0)
 		rc = kerf_port_eal_args(&p, args + n, &extra, err);
 	if (rc == 0)

@@ -138,11 +138,11 @@ static int report(struct device_app *a, const struct app_options *o, struct kerf
 {
 	char title[256];
 	const struct app_run run = {.title = title, .device = a->device,
-		.device_slowdown = a->settings.device.slowdown, .server_slowdown = 1};
+		.device_slowdown = a->settings.device.slowdown};
 
 	snprintf(title, sizeof(title), "kerf-device: %s, %s", a->model.graph->name, a->port.kind);
 	app_print_table(&a->results, &run);
-	return app_write_json(&a->results, &run, o->json, err);
+	return app_results_write(&a->results, &run, o->json, err);
 }
 
 static void close_all(struct device_app *a)
@@ -163,16 +163,16 @@ int main(int argc, char **argv)
 	struct kerf_err err = {0};
 	int rc;
 
+	app_begin();
 	app_parse(&o, argc, argv, APP_DEVICE, help);
 	rc = app_load_settings(&a.settings, &o, APP_DEVICE, &err);
 	if (rc < 0)
 		return app_fail("kerf-device", &err, rc);
-	app_catch_signals();
 	rc = app_model_open(&a.model, &a.settings, true, &err);
 	if (rc == 0)
 		rc = app_source_open(&a.source, &a.settings, a.model.graph, &err);
 	if (rc == 0)
-		rc = app_results_open(&a.results, &a.model.model, 0, o.frames, &err);
+		rc = app_results_open(&a.results, &a.model.model, 0, &o, &err);
 	if (rc == 0)
 		rc = app_open_port(&a.port, "kerf-device", &o, &a.settings, false, &err);
 	if (rc == 0)

@@ -21,7 +21,6 @@ static const char help[] = "usage: kerf-lab [EAL options --] -c FILE [options]\n
 			   "  -h, --help, --version\n";
 
 #define MBUFS 32768
-#define MEGABYTES 256
 #define SHOW_EVERY_NS (100 * 1000000ull)
 
 static bool is_virtual(const struct lab *lab)
@@ -64,8 +63,16 @@ static void frame_done(void *user, const struct kerf_frame_record *r, const floa
 
 /* ---- start ---- */
 
+/* Twice what the packets take: pools want large pieces. */
+static unsigned megabytes(const struct app_settings *s, unsigned mbufs)
+{
+	return 128 + (unsigned)(2 * (uint64_t)mbufs * (s->port.mtu + 512) / 1000000);
+}
+
 static int start_eal(struct lab *lab, const struct app_options *o, struct kerf_err *err)
 {
+	const struct app_settings *s = &lab->settings;
+	const unsigned mbufs = s->port.mbufs ? (unsigned)s->port.mbufs : MBUFS;
 	char args[8][256];
 	unsigned n = 0;
 	int rc;
@@ -75,7 +82,7 @@ static int start_eal(struct lab *lab, const struct app_options *o, struct kerf_e
 	else
 		snprintf(args[n++], 256, "--lcores=0@%u,1@%u", app_cpu(0), app_cpu(1));
 	snprintf(args[n++], 256, "--no-huge");
-	snprintf(args[n++], 256, "-m%d", MEGABYTES);
+	snprintf(args[n++], 256, "-m%u", megabytes(s, mbufs));
 	snprintf(args[n++], 256, "--no-shconf");
 	snprintf(args[n++], 256, "--no-telemetry");
 	rc = app_eal_init("kerf-lab", o, args, n, err);
@@ -83,16 +90,16 @@ static int start_eal(struct lab *lab, const struct app_options *o, struct kerf_e
 		return rc;
 	if (!is_virtual(lab)) {
 		const struct kerf_port_options p = {.kind = "ring",
-			.mtu = (unsigned)lab->settings.port.mtu, .mbufs = MBUFS, .rx_ring = 8192,
+			.mtu = (unsigned)s->port.mtu, .mbufs = mbufs, .rx_ring = 8192,
 			.tx_ring = 8192};
 
 		rc = kerf_port_open_ring_pair(&lab->device_port, &lab->server_port, &p, err);
 		lab->pool = lab->device_port.pool;
 		return rc;
 	}
-	lab->pool = rte_pktmbuf_pool_create("lab", MBUFS, 256, 0,
-		RTE_PKTMBUF_HEADROOM + (uint16_t)lab->settings.port.mtu + 14 + 64, SOCKET_ID_ANY);
-	return lab->pool ? 0 : kerf_err_set(err, -ENOMEM, "no memory for %d packets", MBUFS);
+	lab->pool = rte_pktmbuf_pool_create("lab", mbufs, 256, 0,
+		RTE_PKTMBUF_HEADROOM + (uint16_t)s->port.mtu + 14 + 64, SOCKET_ID_ANY);
+	return lab->pool ? 0 : kerf_err_set(err, -ENOMEM, "no memory for %u packets", mbufs);
 }
 
 static struct kerf_net make_net(const struct lab *lab, uint32_t ip, uint8_t last)
@@ -186,21 +193,21 @@ static int make_device(struct lab *lab, struct kerf_err *err)
 static int make_links(struct lab *lab, struct kerf_err *err)
 {
 	const struct app_settings *s = &lab->settings;
-	int rc = lab_parse_rate(s->up.rate, "link.up rate", lab->up_steps, &lab->n_up_steps, err);
+	int rc = lab_parse_rate(s->up.rate, "link.up.rate", lab->up_steps, &lab->n_up_steps, err);
 
 	if (rc == 0)
-		rc = lab_parse_rate(s->down.rate, "link.down rate", lab->down_steps,
+		rc = lab_parse_rate(s->down.rate, "link.down.rate", lab->down_steps,
 			&lab->n_down_steps, err);
 	if (rc < 0)
 		return rc;
-	lab->up = lab_make_link(&s->up, s, lab->up_steps, lab->n_up_steps, err);
-	lab->down = lab_make_link(&s->down, s, lab->down_steps, lab->n_down_steps, err);
+	lab->up = lab_make_link(lab, &s->up, 0, lab->up_steps, lab->n_up_steps, err);
+	lab->down = lab_make_link(lab, &s->down, 1, lab->down_steps, lab->n_down_steps, err);
 	return lab->up && lab->down ? 0 : -EINVAL;
 }
 
-static int open_results(struct lab *lab, const char *csv, struct kerf_err *err)
+static int open_results(struct lab *lab, const struct app_options *o, struct kerf_err *err)
 {
-	int rc = app_results_open(&lab->results, &lab->model.model, lab->n_up_steps, csv, err);
+	int rc = app_results_open(&lab->results, &lab->model.model, lab->n_up_steps, o, err);
 
 	for (unsigned i = 0; rc == 0 && i < lab->n_up_steps; i++)
 		lab->results.phases[i].true_rate_bps = lab->up_steps[i].bps;
@@ -220,7 +227,7 @@ static int open_all(struct lab *lab, const struct app_options *o, struct kerf_er
 	if (rc == 0)
 		rc = make_links(lab, err);
 	if (rc == 0)
-		rc = open_results(lab, o->frames, err);
+		rc = open_results(lab, o, err);
 	if (rc == 0)
 		rc = make_server(lab, err);
 	if (rc == 0)
@@ -256,7 +263,7 @@ static int report(struct lab *lab, const struct app_options *o, struct kerf_err 
 		lab->settings.input.path, is_virtual(lab) ? "virtual" : "real");
 	app_print_table(&lab->results, &run);
 	print_lateness(lab);
-	return app_write_json(&lab->results, &run, o->json, err);
+	return app_results_write(&lab->results, &run, o->json, err);
 }
 
 static void close_all(struct lab *lab)
@@ -287,12 +294,12 @@ int main(int argc, char **argv)
 	struct kerf_err err = {0};
 	int rc;
 
+	app_begin();
 	app_parse(&o, argc, argv, APP_LAB, help);
 	rc = app_load_settings(&lab.settings, &o, APP_LAB, &err);
 	if (rc < 0)
 		return app_fail("kerf-lab", &err, rc);
 	lab.terminal = isatty(STDERR_FILENO);
-	app_catch_signals();
 	rc = open_all(&lab, &o, &err);
 	if (rc == 0)
 		rc = is_virtual(&lab) ? lab_run_virtual(&lab, &err) : lab_run_real(&lab, &err);

@@ -69,6 +69,7 @@ static void report(const struct server_app *a)
 {
 	const struct kerf_server_stats *s = kerf_server_stats(a->server);
 	const struct kerf_net *net = kerf_server_net(a->server);
+	uint64_t dropped = 0;
 	char rx[32], tx[32];
 
 	printf("\nkerf-server: %s, %s\n", a->model.graph->name, a->port.kind);
@@ -82,10 +83,12 @@ static void report(const struct server_app *a)
 	printf("received %s, sent %s, %lu retransmits\ndropped:",
 		kerf_format_size((double)net->rx_bytes, rx, sizeof(rx)),
 		kerf_format_size((double)net->tx_bytes, tx, sizeof(tx)), net->retransmits);
-	for (int i = 0; i < KERF_DROP_COUNT; i++)
+	for (int i = 0; i < KERF_DROP_COUNT; i++) {
 		if (net->drops[i])
 			printf(" %s %lu", kerf_drop_name(i), net->drops[i]);
-	printf("\n");
+		dropped += net->drops[i];
+	}
+	printf("%s\n", dropped ? "" : " none");
 }
 
 int main(int argc, char **argv)
@@ -95,11 +98,11 @@ int main(int argc, char **argv)
 	struct kerf_err err = {0};
 	int rc;
 
+	app_begin();
 	app_parse(&o, argc, argv, APP_SERVER, help);
 	rc = app_load_settings(&a.settings, &o, APP_SERVER, &err);
 	if (rc < 0)
 		return app_fail("kerf-server", &err, rc);
-	app_catch_signals();
 	rc = app_model_open(&a.model, &a.settings, true, &err);
 	if (rc == 0)
 		rc = app_open_port(&a.port, "kerf-server", &o, &a.settings, true, &err);
@@ -108,6 +111,7 @@ int main(int argc, char **argv)
 	if (rc == 0) {
 		run(&a);
 		report(&a);
+		rc = app_check_stdout(&err);
 	}
 	app_drop_unsent(&a.out);
 	kerf_server_destroy(a.server);

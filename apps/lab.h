@@ -31,9 +31,9 @@ struct lab {
 /* "200M" or "0s:200M 5s:30M ..." -> steps, ascending from 0. */
 int lab_parse_rate(const char *text, const char *key, struct kerf_linkem_step *steps, unsigned *n,
 	struct kerf_err *err);
-/* The emulator of one direction. */
-struct kerf_linkem *lab_make_link(const struct app_link *l, const struct app_settings *s,
-	const struct kerf_linkem_step *steps, unsigned n, struct kerf_err *err);
+/* The emulator of one direction (0 up, 1 down); its trace, if it has one, takes the steps' place. */
+struct kerf_linkem *lab_make_link(const struct lab *lab, const struct app_link *l,
+	uint32_t direction, const struct kerf_linkem_step *steps, unsigned n, struct kerf_err *err);
 /* Step in force at a time of the run. */
 unsigned lab_phase(const struct lab *lab, uint64_t now_ns);
 

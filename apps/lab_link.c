@@ -45,18 +45,48 @@ int lab_parse_rate(const char *text, const char *key, struct kerf_linkem_step *s
 	return 0;
 }
 
-struct kerf_linkem *lab_make_link(const struct app_link *l, const struct app_settings *s,
-	const struct kerf_linkem_step *steps, unsigned n, struct kerf_err *err)
+struct kerf_linkem *lab_make_link(const struct lab *lab, const struct app_link *l,
+	uint32_t direction, const struct kerf_linkem_step *steps, unsigned n, struct kerf_err *err)
 {
-	const struct kerf_linkem_config c = {
+	struct kerf_linkem_trace trace = {0};
+	struct kerf_linkem_config c = {
 		.steps = steps,
 		.n_steps = n,
 		.delay_ps = l->delay_ns * KERF_PS_PER_NS,
 		.queue_bytes = l->queue_bytes,
-		.overhead_bytes = (uint32_t)s->port.overhead,
+		.queue_packets = l->queue_packets,
+		.overhead_bytes = (uint32_t)lab->settings.port.overhead,
+		.codel = l->codel,
+		.cross_bps = (uint64_t)l->cross_bps,
+		.cross_bytes = (uint32_t)l->cross_bytes,
+		.seed = lab->settings.lab.seed,
+		.direction = direction,
+		.loss = l->loss,
+		.loss_bad = l->loss_bad,
+		.good_to_bad = l->good_to_bad,
+		.bad_to_good = l->bad_to_good,
+		.corruption = l->corruption,
+		.duplication = l->duplication,
+		.late = l->late,
+		.late_ps = l->late_ns * KERF_PS_PER_NS,
+		.jitter_ps = l->jitter_ns * KERF_PS_PER_NS,
+		.jitter_half_life = l->jitter_half_life,
+		.jitter_reorders = l->jitter_reorders,
+		.slot_ps = l->slot_ns * KERF_PS_PER_NS,
+		.pool = lab->pool,
 	};
+	struct kerf_linkem *e;
 
-	return kerf_linkem_create(&c, err);
+	if (l->trace[0]) {
+		if (kerf_linkem_trace_load(l->trace, l->trace_loop, &trace, err) < 0)
+			return NULL;
+		c.steps = trace.steps;
+		c.n_steps = trace.n_steps;
+		c.loop_ps = l->trace_loop ? trace.end_ps : 0;
+	}
+	e = kerf_linkem_create(&c, err);
+	kerf_linkem_trace_free(&trace);
+	return e;
 }
 
 unsigned lab_phase(const struct lab *lab, uint64_t now_ns)

@@ -1,6 +1,8 @@
 #include "model_common.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +186,22 @@ size_t model_cut_bytes(const struct model *m, unsigned k, enum kerf_codec codec)
 
 /* ---- output files ---- */
 
+/* The unfinished file, for a signal that ends the program; kerf-model writes one at a time. */
+static char unfinished[PATH_MAX];
+
+static void on_signal(int sig)
+{
+	unlink(unfinished);
+	_exit(128 + sig);
+}
+
+/* A signal that the shell ignores for a background job stays ignored. */
+static void remove_on(int sig)
+{
+	if (signal(sig, on_signal) == SIG_IGN)
+		signal(sig, SIG_IGN);
+}
+
 int model_output_begin(struct model_output *o, const char *path, struct kerf_err *err)
 {
 	struct stat st;
@@ -202,6 +220,9 @@ int model_output_begin(struct model_output *o, const char *path, struct kerf_err
 	if (fd < 0)
 		return kerf_err_set(err, -errno, "%s: cannot write: %s", path, strerror(errno));
 	close(fd);
+	snprintf(unfinished, sizeof(unfinished), "%s", o->writing);
+	remove_on(SIGINT);
+	remove_on(SIGTERM);
 	return 0;
 }
 

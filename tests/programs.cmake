@@ -49,6 +49,7 @@ kerf_script_test(device refusals)
 kerf_script_test(lab virtual)
 kerf_script_test(lab real)
 kerf_script_test(lab refusals)
+kerf_script_test(lab scenarios)
 # They share two cores and the clock with nobody.
 set_tests_properties(device.memif device.memif_huge device.veth device.killed_server
 	device.no_server lab.real PROPERTIES RUN_SERIAL ON)

@@ -12,7 +12,8 @@ server_pid=
 cleanup=
 
 finish() {
-	[ -n "$server_pid" ] && kill -9 "$server_pid" 2>/dev/null
+	# Its huge pages are free when it is gone.
+	[ -n "$server_pid" ] && kill -9 "$server_pid" 2>/dev/null && wait "$server_pid" 2>/dev/null
 	[ -n "$cleanup" ] && $cleanup
 }
 trap finish EXIT

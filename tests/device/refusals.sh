@@ -34,6 +34,7 @@ refuse 1 'no-such.png' $device $settings -s input.path=$work/no-such.png
 refuse 2 '9999\|cut' $device $settings -s policy.mode=fixed -s policy.cut=999 -s port.socket=$socket -s port.huge=no
 refuse 2 'port.*warp' $device $settings -s port.kind=warp -s port.huge=no
 refuse 1 'nosuchif' $device $settings -s port.kind=af_packet -s port.iface=nosuchif0 -s port.huge=no
+refuse 2 'device.cpu' $device $settings -s device.cpu=4095 -s port.socket=$socket
 refuse 1 'mkdir -p' $device $settings -s port.socket=$work/none/x.sock -s port.huge=no
 if [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 2>/dev/null || echo 0)" -lt 128 ]; then
 	refuse 1 'vm.nr_hugepages' $device $settings -s port.huge=yes

@@ -23,3 +23,34 @@ expect "5 Mbit/s" "$(chosen 140 | cut -d, -f2)" = none
 expect "1 Gbit/s" "$(chosen 190)" = 0,u8
 middle=$(chosen 90)
 case $middle in 0,* | *,none) fail "30 Mbit/s: chose $middle, expected a cut in the middle" ;; esac
+
+# A disk that is full fails the run; files that cannot be written fail it at its start.
+short="$lab -s device.frames=5"
+broken() {
+	timeout 60 "$@" 2>"$work/broken.log"
+	[ $? -eq 1 ] || fail "$*: not failed with 1"
+	grep -q 'cannot be written' "$work/broken.log" || fail "$*: does not say why"
+	[ "$(wc -l <"$work/broken.log")" -eq 1 ] || fail "$*: not one line"
+}
+if [ -w /dev/full ]; then
+	broken $short --frames /dev/full >/dev/null
+	broken $short --json /dev/full >/dev/null
+	broken $short >/dev/full
+fi
+broken $short --json "$work/none/out.json" >"$work/early.log"
+[ -s "$work/early.log" ] && fail "the JSON's directory was missed only after the run"
+
+# No standard files: nothing that is meant for them ends up in another file.
+timeout 60 $short --json "$work/out.json" --frames "$work/out.csv" <&- >&- 2>&- ||
+	fail "without standard files: $?"
+expect "lines of the CSV" "$(wc -l <"$work/out.csv")" -eq 6
+expect completed "$(number completed)" -eq 5
+
+# Jumbo frames and more buffers find their memory.
+timeout 60 $short -s port.mtu=9000 >"$work/jumbo.log" 2>&1 || fail "MTU 9000: $?"
+timeout 60 $short -s port.mbufs=65536 >"$work/mbufs.log" 2>&1 || fail "65536 mbufs: $?"
+
+# The person's choice of cores counts.
+timeout 60 $bin/kerf-lab -l "$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')" -- -c \
+	"$here/../../conf/lab/step.ini" -s device.frames=5 >"$work/eal.log" 2>&1 ||
+	fail "kerf-lab -l: $?"

@@ -13,6 +13,10 @@ says one.txt "times: recorded on"
 ns=$(sed -n 's/.*"head_ns": *\([0-9.]*\).*/\1/p' p.json | tail -1)
 says one.txt "whole network $(awk -v ns="$ns" 'BEGIN { printf "%.3f", ns / 1e6 }') ms"
 
+# The same name is the same network in the other programs.
+kerf-lab -s model.file=squeezenet-1.1 -s model.profile=p.json -s lab.time=virtual \
+	-s device.frames=2 > lab.txt 2>&1 || fail "kerf-lab: $(cat lab.txt)"
+
 kerf-model inspect mobilenet-v2 --profile p.json 2> err.txt && fail "another network's profile"
 says err.txt "made for another network"
 kerf-model inspect squeezenet-1.1 --profile nothing.json 2> err.txt && fail "a missing profile"

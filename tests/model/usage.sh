@@ -94,5 +94,16 @@ if test -c /dev/full; then
 	kerf-model inspect s.onnx --rounds 1 > /dev/full 2> err.txt && fail "/dev/full"
 	says err.txt "cannot write to standard output"
 fi
+
+# Ended in the middle: its unfinished file goes with it.
+kerf-model profile s.onnx --rounds 10000 -o long.json > /dev/null 2>&1 &
+n=0
+until ls | grep -q '^long.*\.tmp$'; do
+	n=$((n + 1))
+	test $n -lt 300 || fail "profile does not begin"
+	sleep 0.1
+done
+kill -TERM $!
+wait $! && fail "SIGTERM is no success"
 test "$(ls | grep -c '\.tmp$')" = 0 || fail "temporary files are left"
 exit 0

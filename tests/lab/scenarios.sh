@@ -1,0 +1,22 @@
+# Every scenario of conf/lab that runs in virtual time: no frame is lost, every remote one is right. Real
+# traces, where they are at hand.
+. "$(dirname "$0")/common.sh"
+
+run() {
+	name=$1
+	shift
+	timeout 120 "$bin/kerf-lab" "$@" --json "$work/out.json" >"$work/$name.log" 2>&1 || fail "$name ended with $?"
+	[ "$(number completed)" -gt 0 ] || fail "$name: no frame"
+	[ "$(number lost)" -eq 0 ] || fail "$name: $(number lost) frames lost"
+	[ "$(verified mismatches)" -eq 0 ] || fail "$name: $(verified mismatches) mismatches"
+}
+
+for ini in "$here"/../../conf/lab/*.ini; do
+	grep -q '^time = virtual' "$ini" || continue
+	run "$(basename "$ini" .ini)" -c "$ini"
+done
+traces=${KERF_TEST_DATA:-../shared}/traces
+for name in zhuge-office-wifi_0 mahimahi-ATT-LTE-driving-2016-up mmwave-uplink-walk-lateral-run1; do
+	[ -f "$traces/$name.csv" ] || continue
+	run "$name" -c "$here/../../conf/lab/step.ini" -s "link.up.trace=$traces/$name.csv"
+done
