@@ -148,6 +148,7 @@ static void quieten(void)
 {
 	int type = rte_log_register("pmd.net.memif");
 
+	kerf_memif_survive_hangups();
 	if (type >= 0 && rte_log_get_level((uint32_t)type) == RTE_LOG_NOTICE)
 		rte_log_set_level((uint32_t)type, RTE_LOG_CRIT);
 }

@@ -51,3 +51,6 @@ void kerf_gate_close(void);
 bool kerf_gate_enter(void);
 void kerf_gate_enter_wait(void);
 void kerf_gate_leave(void);
+
+/* hangup.c */
+void kerf_memif_survive_hangups(void);

@@ -4,6 +4,8 @@
 
 #include <rte_cycles.h>
 #include <rte_mempool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #define N 10000
 #define MTU 1500
@@ -87,6 +89,31 @@ static void test_client_exchanges_with_server(void)
 	exchange_with_peer(false);
 }
 
+/* Programs that connect to the control socket and go away at once. */
+static void test_clients_that_hang_up(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct kerf_port p;
+
+	set_up();
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	CU_ASSERT_EQUAL_FATAL(open_port(&p, true), 0);
+	for (unsigned i = 0; i < 300; i++) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		CU_ASSERT_EQUAL(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+		close(fd);
+		CU_ASSERT(!kerf_port_is_up(&p));
+		if (i % 3 == 0)
+			usleep(1000);
+	}
+	pid_t pid = peer_start("client echo");
+	CU_ASSERT(peer_connect(&p));
+	CU_ASSERT_EQUAL(peer_exchange(&p, N, 512), N);
+	CU_ASSERT_EQUAL(peer_wait(pid), 0);
+	kerf_port_close(&p);
+}
+
 /* Keeps the rings as busy as they get, without looking at what comes back. */
 static void flood(struct kerf_port *p, unsigned ms)
 {
@@ -159,7 +186,8 @@ static void test_client_survives_killed_server(void)
 int main(void)
 {
 	static const struct unit_test tests[] = {UNIT(test_server_exchanges_with_client),
-		UNIT(test_client_exchanges_with_server), UNIT(test_server_survives_killed_client),
+		UNIT(test_client_exchanges_with_server),
+	UNIT(test_clients_that_hang_up), UNIT(test_server_survives_killed_client),
 		UNIT(test_client_survives_killed_server)};
 
 	if (peer_role())
