@@ -22,6 +22,7 @@ static const char help[] = "usage: kerf-lab [EAL options --] -c FILE [options]\n
 
 #define MBUFS 32768
 #define SHOW_EVERY_NS (100 * 1000000ull)
+#define LOG_EVERY_NS (2 * KERF_NS_PER_S)
 
 static bool is_virtual(const struct lab *lab)
 {
@@ -35,20 +36,23 @@ static void give_input(void *user, uint32_t frame, struct kerf_frame_input *in)
 	app_source_input(((struct lab *)user)->source, frame, in);
 }
 
+/* One line that is written over on a terminal; elsewhere a line every few seconds. */
 static void show_progress(struct lab *lab, unsigned phase, const struct kerf_frame_record *r)
 {
 	const uint64_t now = app_clock_ns();
 	char cut[64], rate[32], truth[32];
 
-	if (!lab->terminal || is_virtual(lab) || now - lab->shown_ns < SHOW_EVERY_NS)
+	if (is_virtual(lab) ||
+		now - lab->shown_ns < (lab->terminal ? SHOW_EVERY_NS : LOG_EVERY_NS))
 		return;
 	lab->shown_ns = now;
-	fprintf(stderr, "\r\033[K%6.1f s  frame %u  link %s, estimate %s  cut %s  %.1f ms%s",
-		(double)r->due_ns * 1e-9, r->frame,
+	fprintf(stderr, "%s%6.1f s  frame %u  link %s, estimate %s  cut %s  %.1f ms%s%s",
+		lab->terminal ? "\r\033[K" : "", (double)r->due_ns * 1e-9, r->frame,
 		kerf_format_rate((double)lab->up_steps[phase].bps, truth, sizeof(truth)),
 		r->rate_bps > 0 ? kerf_format_rate(r->rate_bps, rate, sizeof(rate)) : "unknown",
 		app_cut_text(&lab->model.model, r->cut, r->codec, cut, sizeof(cut)),
-		(double)r->latency_ns * 1e-6, r->hedged ? "  hedged" : "");
+		(double)r->latency_ns * 1e-6, r->hedged ? "  hedged" : "",
+		lab->terminal ? "" : "\n");
 }
 
 static void frame_done(void *user, const struct kerf_frame_record *r, const float *output)

@@ -373,6 +373,10 @@ static void learn_from_lateness(struct kerf_device *d, struct frame *f, uint64_t
 		return;
 	}
 	kerf_link_update(&d->up, &silence, now);
+	/* Frames that were away together met the same silence: it counts once. */
+	if (f->sent_ns < s->unheard_ns)
+		return;
+	s->unheard_ns = now;
 	if (++s->unheard >= UNHEARD_FRAMES)
 		session_lost(d, now);
 }

@@ -50,7 +50,8 @@ struct session {
 	uint64_t retry_ns;  /* when to ask again */
 	uint64_t asked_ns;  /* when it was asked last */
 	uint64_t heard_ns;
-	unsigned unheard;   /* frames in a row that the server gave no sign on */
+	unsigned unheard;   /* frames in a row that the server gave no sign on, one after another */
+	uint64_t unheard_ns; /* when the last of them was given up */
 	bool bye_due;
 	char refusal[126];
 };

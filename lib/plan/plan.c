@@ -216,8 +216,10 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 {
 	unsigned next = pick(p, in);
 
-	if (next != p->current)
+	/* The first choice is a switch from nothing. */
+	if (next != p->current && p->chosen)
 		p->switches++;
+	p->chosen = true;
 	p->current = next;
 	kerf_plan_predict(p, next, in, out);
 	out->probe = probe_is_due(p, in);

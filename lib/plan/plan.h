@@ -41,7 +41,8 @@ struct kerf_plan {
 	struct kerf_plan_candidate *candidates; /* owned */
 	unsigned n;
 	unsigned local;      /* index of the local candidate */
-	unsigned current;    /* index of the last choice */
+	unsigned current;    /* index of the last choice, at first the local one */
+	bool chosen;         /* there was one */
 	double theta_head, theta_tail; /* measured / profile, EWMA 1/16 */
 	unsigned local_run;  /* local frames since the last sample or probe of the link */
 	uint64_t switches;
