@@ -141,13 +141,12 @@ void app_model_close(struct app_model *m);
 /* Outputs are equal bit for bit where this is: engine, ISA, and the size of the team. */
 uint64_t app_fingerprint(const struct app_settings *s);
 
-/* Every way to run a frame, for the plan; the caller frees *candidates. */
-int app_candidates(const struct app_model *m, const struct app_settings *s, bool pixels,
-	uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
-	struct kerf_err *err);
-/* The candidates' part of device options, checked against policy.cut and policy.codec. */
-int app_policy(const struct app_settings *s, const struct kerf_plan_candidate *c, unsigned n,
-	struct kerf_plan_options *policy, struct kerf_err *err);
+/*
+ * A device with all that settings and model say; the caller has filled in net, server, compute, nonce
+ * and the callbacks. NULL with -EINVAL's kind of error: the settings do not fit the network.
+ */
+struct kerf_device *app_make_device(struct kerf_device_options *o, const struct app_settings *s,
+	const struct app_model *m, const struct kerf_source *source, struct kerf_err *err);
 
 /* Frames for the device; the model's input decides their size. */
 int app_source_open(struct kerf_source **source, const struct app_settings *s,

@@ -24,8 +24,6 @@ struct device_app {
 	struct kerf_port port;
 	struct kerf_compute *compute;
 	struct kerf_device *device;
-	struct kerf_plan_candidate *candidates;
-	unsigned n_candidates;
 	struct app_results results;
 	struct app_unsent out;
 	enum kerf_session_state shown;
@@ -51,36 +49,19 @@ static int make_device(struct device_app *a, struct kerf_err *err)
 		.slots = (unsigned)s->device.in_flight + 1, .slowdown = s->device.slowdown,
 		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
 	struct kerf_device_options o = {
-		.model = &a->model.model,
 		.net = app_net(&a->port, s),
 		.server = {.ip = s->port.server_ip, .port = (uint16_t)s->port.udp_port},
-		.fingerprint = app_fingerprint(s),
-		.whole_ns = a->model.whole_ns,
-		.in_flight = (unsigned)s->device.in_flight,
-		.period_ns = s->device.fps > 0 ? (uint64_t)(1e9 / s->device.fps) : 0,
-		.frames = s->device.frames,
-		.verify = s->device.verify,
-		.wait_for_server = s->device.wait_for_server,
-		.pace_gain = s->policy.pace_gain,
 		.nonce = (uint32_t)app_clock_ns() ^ (uint32_t)getpid() << 16,
 		.input = give_input,
 		.done = frame_done,
 		.user = a,
 	};
-	struct kerf_frame_input first;
 
-	app_source_input(a->source, 0, &first);
-	if (app_candidates(&a->model, s, first.pixels != NULL, o.net.payload_bytes, &a->candidates,
-		    &a->n_candidates, err) < 0 ||
-		app_policy(s, a->candidates, a->n_candidates, &o.policy, err) < 0)
-		return -EINVAL;
-	o.candidates = a->candidates;
-	o.n_candidates = a->n_candidates;
 	a->compute = kerf_compute_engine(a->model.engine, &a->model.model, &compute, err);
 	if (!a->compute)
 		return -ENOMEM;
 	o.compute = a->compute;
-	a->device = kerf_device_create(&o, err);
+	a->device = app_make_device(&o, s, &a->model, a->source, err);
 	return a->device ? 0 : -EINVAL;
 }
 
@@ -150,7 +131,6 @@ static void close_all(struct device_app *a)
 	app_drop_unsent(&a->out);
 	kerf_device_destroy(a->device);
 	kerf_compute_free(a->compute);
-	free(a->candidates);
 	kerf_source_close(a->source);
 	app_results_close(&a->results);
 	app_model_close(&a->model);

@@ -160,37 +160,20 @@ static int make_device(struct lab *lab, struct kerf_err *err)
 {
 	const struct app_settings *s = &lab->settings;
 	struct kerf_device_options o = {
-		.model = &lab->model.model,
 		.net = make_net(lab, DEVICE_IP, 1),
 		.server = {.ip = SERVER_IP, .port = (uint16_t)s->port.udp_port},
-		.fingerprint = app_fingerprint(s),
-		.whole_ns = lab->model.whole_ns,
-		.in_flight = (unsigned)s->device.in_flight,
-		.period_ns = s->device.fps > 0 ? (uint64_t)(1e9 / s->device.fps) : 0,
-		.frames = s->device.frames,
-		.verify = s->device.verify,
-		.wait_for_server = s->device.wait_for_server,
-		.pace_gain = s->policy.pace_gain,
 		.nonce = (uint32_t)s->lab.seed,
 		.input = give_input,
 		.done = frame_done,
 		.user = lab,
 	};
-	struct kerf_frame_input first;
 
-	app_source_input(lab->source, 0, &first);
-	if (app_candidates(&lab->model, s, first.pixels != NULL, o.net.payload_bytes,
-		    &lab->candidates, &lab->n_candidates, err) < 0 ||
-		app_policy(s, lab->candidates, lab->n_candidates, &o.policy, err) < 0)
-		return -EINVAL;
-	o.candidates = lab->candidates;
-	o.n_candidates = lab->n_candidates;
 	lab->device_compute = make_compute(lab, (unsigned)s->device.in_flight + 1,
 		s->device.slowdown, err);
 	if (!lab->device_compute)
 		return -ENOMEM;
 	o.compute = lab->device_compute;
-	lab->device = kerf_device_create(&o, err);
+	lab->device = app_make_device(&o, s, &lab->model, lab->source, err);
 	return lab->device ? 0 : -EINVAL;
 }
 
@@ -278,7 +261,6 @@ static void close_all(struct lab *lab)
 	kerf_server_destroy(lab->server);
 	kerf_compute_free(lab->device_compute);
 	kerf_compute_free(lab->server_compute);
-	free(lab->candidates);
 	kerf_source_close(lab->source);
 	app_results_close(&lab->results);
 	app_model_close(&lab->model);

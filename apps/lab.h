@@ -20,8 +20,6 @@ struct lab {
 	unsigned n_up_steps, n_down_steps;
 	struct kerf_linkem *up, *down;
 	uint64_t epoch_ns; /* when step 0 of the links began */
-	struct kerf_plan_candidate *candidates;
-	unsigned n_candidates;
 	struct app_results results;
 	uint64_t shown_ns;
 	bool terminal;

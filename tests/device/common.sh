@@ -51,6 +51,16 @@ run_device() {
 		--frames "$work/out.csv" $settings $port "$@" >"$work/device.log" 2>&1
 }
 
+# Until a device in the background has a session.
+wait_for_session() {
+	n=0
+	until grep -qs "server is there" "$work/device.log"; do
+		n=$((n + 1))
+		[ $n -lt 300 ] || fail "no session"
+		sleep 0.1
+	done
+}
+
 # Value of a number in the JSON: number completed
 number() {
 	sed -n "s/^ \"$1\": \([0-9]*\),*$/\1/p" "$work/out.json" | head -n 1

@@ -5,12 +5,7 @@
 start_server
 run_device -s device.frames=400 -s device.fps=40 -s policy.mode=offload &
 device_pid=$!
-n=0
-until grep -q "server is there" "$work/device.log" 2>/dev/null; do
-	n=$((n + 1))
-	[ $n -lt 300 ] || fail "no session"
-	sleep 0.1
-done
+wait_for_session
 sleep 1
 kill -9 $server_pid
 wait $server_pid 2>/dev/null

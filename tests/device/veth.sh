@@ -33,12 +33,7 @@ expect mismatches "$(verified mismatches)" -eq 0
 rm "$work/device.log"
 run_device -s device.frames=100 -s device.fps=50 -s policy.mode=offload &
 device_pid=$!
-n=0
-until grep -q "server is there" "$work/device.log" 2>/dev/null; do
-	n=$((n + 1))
-	[ $n -lt 300 ] || fail "no session"
-	sleep 0.1
-done
+wait_for_session
 sleep 0.5
 kill -9 $server_pid
 wait $device_pid || fail "the device ended with $? after the server was killed"
