@@ -154,8 +154,8 @@ static void print_row(const struct app_results *r, const struct app_tally *t, co
 		t->frames, app_cut_text(r->model, cut, codec, text, sizeof(text)),
 		100.0 * t->cut_frames[cut] / (double)t->frames,
 		kerf_hist_quantile(&t->predicted, .5) * MS,
-		kerf_hist_quantile(&t->latency, .5) * MS, kerf_hist_quantile(&t->latency, .95) * MS,
-		kerf_hist_quantile(&t->latency, .99) * MS,
+		kerf_hist_quantile(&t->predicted, .99) * MS,
+		kerf_hist_quantile(&t->latency, .5) * MS, kerf_hist_quantile(&t->latency, .99) * MS,
 		t->rate.count ? kerf_format_rate((double)kerf_hist_quantile(&t->rate, .5), rate,
 					sizeof(rate))
 			      : "-",
@@ -191,7 +191,7 @@ void app_print_table(const struct app_results *r, const struct app_run *run)
 		printf("emulated: device %.2f times, server %.2f times slower than this machine\n",
 			run->device_slowdown, run->server_slowdown);
 	printf("%-10s %6s  %-22s %4s %9s %9s %9s %9s %9s %9s %7s\n", "link", "frames",
-		"cut chosen most", "", "predicted", "p50 ms", "p95 ms", "p99 ms", "estimate",
+		"cut chosen most", "", "pred p50", "pred p99", "p50 ms", "p99 ms", "estimate",
 		"true", "hedged");
 	for (unsigned i = 0; i < r->n_phases; i++)
 		print_row(r, &r->phases[i],

@@ -37,9 +37,11 @@ static void give_input(void *user, uint32_t frame, struct kerf_frame_input *in)
 }
 
 /* One line that is written over on a terminal; elsewhere a line every few seconds. */
-static void show_progress(struct lab *lab, unsigned phase, const struct kerf_frame_record *r)
+static void show_progress(struct lab *lab, uint64_t due_ns, const struct kerf_frame_record *r)
 {
 	const uint64_t now = app_clock_ns();
+	const double true_rate = (double)kerf_linkem_rate_at(lab->up,
+		(due_ns - lab->epoch_ns) * KERF_PS_PER_NS);
 	char cut[64], rate[32], truth[32];
 
 	if (is_virtual(lab) ||
@@ -48,7 +50,7 @@ static void show_progress(struct lab *lab, unsigned phase, const struct kerf_fra
 	lab->shown_ns = now;
 	fprintf(stderr, "%s%6.1f s  frame %u  link %s, estimate %s  cut %s  %.1f ms%s%s",
 		lab->terminal ? "\r\033[K" : "", (double)r->due_ns * 1e-9, r->frame,
-		kerf_format_rate((double)lab->up_steps[phase].bps, truth, sizeof(truth)),
+		kerf_format_rate(true_rate, truth, sizeof(truth)),
 		r->rate_bps > 0 ? kerf_format_rate(r->rate_bps, rate, sizeof(rate)) : "unknown",
 		app_cut_text(&lab->model.model, r->cut, r->codec, cut, sizeof(cut)),
 		(double)r->latency_ns * 1e-6, r->hedged ? "  hedged" : "",
@@ -58,11 +60,11 @@ static void show_progress(struct lab *lab, unsigned phase, const struct kerf_fra
 static void frame_done(void *user, const struct kerf_frame_record *r, const float *output)
 {
 	struct lab *lab = user;
-	const unsigned phase = lab_phase(lab, kerf_device_start_ns(lab->device) + r->due_ns);
+	const uint64_t due_ns = kerf_device_start_ns(lab->device) + r->due_ns;
 
 	(void)output;
-	app_results_add(&lab->results, phase, r);
-	show_progress(lab, phase, r);
+	app_results_add(&lab->results, lab_phase(lab, due_ns), r);
+	show_progress(lab, due_ns, r);
 }
 
 /* ---- start ---- */
@@ -194,9 +196,11 @@ static int make_links(struct lab *lab, struct kerf_err *err)
 
 static int open_results(struct lab *lab, const struct app_options *o, struct kerf_err *err)
 {
-	int rc = app_results_open(&lab->results, &lab->model.model, lab->n_up_steps, o, err);
+	/* A trace has no phases that a table could have rows for. */
+	const unsigned n_phases = lab->settings.up.trace[0] ? 0 : lab->n_up_steps;
+	int rc = app_results_open(&lab->results, &lab->model.model, n_phases, o, err);
 
-	for (unsigned i = 0; rc == 0 && i < lab->n_up_steps; i++)
+	for (unsigned i = 0; rc == 0 && i < n_phases; i++)
 		lab->results.phases[i].true_rate_bps = lab->up_steps[i].bps;
 	return rc;
 }
