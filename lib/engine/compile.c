@@ -183,6 +183,7 @@ void kerf_engine_free(struct kerf_engine *e)
 	for (int i = 0; i < e->n_weights; i++) {
 		drop_source(&e->weights[i]);
 		dnn_md_free(&e->weights[i].from);
+		dnn_md_free(&e->weights[i].to);
 	}
 	if (e->weight_block)
 		e->allocator.release(e->allocator.user, e->weight_block, e->weight_bytes);

@@ -41,20 +41,25 @@ static int dnn_fail(struct builder *b, dnnl_status_t status, const char *what)
 		what, dnn_status_name(status));
 }
 
-/* Operand slots of a oneDNN step, in the order that add_arg() is called. */
-static void add_arg(struct step *s, int arg, const struct dnn_md *md, struct operand o)
+/* Operand slots of a oneDNN step, in the order that add_arg() is called; `md` is copied. */
+static int add_arg(struct builder *b, struct step *s, int arg, const struct dnn_md *md,
+	struct operand o)
 {
 	assert(s->n_operands < KERF_DNN_ARGS);
+	dnnl_status_t status = dnn_md_copy(&s->dnn_md[s->n_operands], md);
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "memory descriptor");
 	s->dnn_arg[s->n_operands] = arg;
-	s->dnn_md[s->n_operands] = *md;
 	kerf_lower_operand(s, o);
+	return 0;
 }
 
 /* Turns a chosen descriptor into a step with its scratchpad; src and dst are the caller's. */
 static struct step *make_step(struct builder *b, const char *what, dnnl_primitive_desc_t pd)
 {
-	struct dnn_md scratchpad;
+	struct dnn_md scratchpad = {0};
 	char name[64];
+	int rc = 0;
 
 	snprintf(name, sizeof(name), "%s %s", what, dnn_impl_name(pd));
 	struct step *s = kerf_lower_step(b, name, NULL);
@@ -69,10 +74,10 @@ static struct step *make_step(struct builder *b, const char *what, dnnl_primitiv
 	}
 	s->scratchpad_bytes = dnn_md_bytes(&scratchpad);
 	if (s->scratchpad_bytes)
-		add_arg(s, DNNL_ARG_SCRATCHPAD, &scratchpad, (struct operand){IN_SCRATCHPAD, 0});
-	else
-		dnn_md_free(&scratchpad);
-	return s;
+		rc = add_arg(b, s, DNNL_ARG_SCRATCHPAD, &scratchpad,
+			(struct operand){IN_SCRATCHPAD, 0});
+	dnn_md_free(&scratchpad);
+	return rc < 0 ? NULL : s;
 }
 
 /* The weights of a convolution or inner product: read once, laid out as the primitive likes. */
@@ -85,15 +90,18 @@ static int add_weights(struct builder *b, struct step *s, dnnl_primitive_desc_t 
 	if (status != dnnl_success)
 		return dnn_fail(b, status, "weights");
 	int index = kerf_lower_new_weight(b, dnn_md_bytes(&packed));
-	if (index < 0)
+	if (index < 0) {
+		dnn_md_free(&packed);
 		return index;
+	}
 	struct weight *w = &b->e->weights[index];
 	w->source = b->g->tensors[tensor].data;
 	w->reorder = true;
-	w->from = *plain;
 	w->to = packed;
-	add_arg(s, DNNL_ARG_WEIGHTS, &packed, (struct operand){IN_WEIGHTS, index});
-	return 0;
+	status = dnn_md_copy(&w->from, plain);
+	if (status != dnnl_success)
+		return dnn_fail(b, status, "weights");
+	return add_arg(b, s, DNNL_ARG_WEIGHTS, &w->to, (struct operand){IN_WEIGHTS, index});
 }
 
 static int add_bias(struct builder *b, struct step *s, int tensor, const struct dnn_md *md)
@@ -104,8 +112,7 @@ static int add_bias(struct builder *b, struct step *s, int tensor, const struct 
 	if (index < 0)
 		return index;
 	b->e->weights[index].source = t->data;
-	add_arg(s, DNNL_ARG_BIAS, md, (struct operand){IN_WEIGHTS, index});
-	return 0;
+	return add_arg(b, s, DNNL_ARG_BIAS, md, (struct operand){IN_WEIGHTS, index});
 }
 
 static int input_or_none(const struct kerf_node *n, int i)
@@ -131,10 +138,28 @@ static dnnl_status_t nhwc_md(const struct kerf_tensor *t, struct dnn_md *md)
 	return dnn_md_make(md, 4, dims, dnnl_acdb);
 }
 
-/* Sizes, strides and memory descriptors; `plain` is how ONNX has the weights. */
-static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf_node *n,
-	struct dnn_op *op, struct dnn_md *plain)
+/* What the primitive takes along, and what is left for steps of our own. */
+struct fusion {
+	struct dnn_op op;
+	struct dnn_md plain; /* how ONNX has the weights */
+	dnnl_primitive_desc_t pd;
+	int residual; /* left over */
+	struct kerf_act act;
+};
+
+static void drop_fusion(struct fusion *f)
 {
+	dnn_op_free(&f->op);
+	dnn_md_free(&f->plain);
+	if (f->pd)
+		dnnl_primitive_desc_destroy(f->pd);
+}
+
+/* Sizes, strides and memory descriptors. */
+static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf_node *n,
+	struct fusion *f)
+{
+	struct dnn_op *op = &f->op;
 	const struct kerf_tensor *w = &g->tensors[n->inputs[1]];
 	const dnnl_dim_t groups = n->groups;
 	const dnnl_dims_t oihw = {w->dims[0], w->dims[1], w->dims[2], w->dims[3]};
@@ -156,20 +181,12 @@ static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf
 	if (status == dnnl_success)
 		status = dnn_md_make(&op->weights, n_dims, dims, dnnl_format_tag_any);
 	if (status == dnnl_success)
-		status = dnn_md_make(plain, n_dims, dims, groups > 1 ? dnnl_abcde : dnnl_abcd);
+		status = dnn_md_make(&f->plain, n_dims, dims, groups > 1 ? dnnl_abcde : dnnl_abcd);
 	op->has_bias = input_or_none(n, 2) >= 0;
 	if (status == dnnl_success && op->has_bias)
 		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
 	return status;
 }
-
-/* What the primitive takes along, and what is left for steps of our own. */
-struct fusion {
-	struct dnn_op op;
-	dnnl_primitive_desc_t pd;
-	int residual; /* left over */
-	struct kerf_act act;
-};
 
 /*
  * The best fast implementation with everything fused; without, if only slow code can fuse. The
@@ -177,26 +194,24 @@ struct fusion {
  */
 static int choose(struct builder *b, struct fusion *f, int residual, struct kerf_act act)
 {
-	char first[64];
+	struct dnn_impl first;
 	struct dnn_tail tail = {.sum = residual >= 0};
 	bool act_fused = kerf_tail_eltwise(act, &tail);
 
 	f->op.tail = tail;
 	f->residual = KERF_NONE;
 	f->act = act_fused ? (struct kerf_act){0} : act;
-	dnnl_status_t status =
-		dnn_op_choose(&f->op, b->e->dnn, acceptance(), &f->pd, first, sizeof(first));
+	dnnl_status_t status = dnn_op_choose(&f->op, b->e->dnn, acceptance(), &f->pd, &first);
 	if (status == dnnl_unimplemented && (tail.sum || tail.eltwise)) {
 		f->op.tail = (struct dnn_tail){0};
 		f->residual = residual;
 		f->act = act;
-		status = dnn_op_choose(
-			&f->op, b->e->dnn, acceptance(), &f->pd, first, sizeof(first));
+		status = dnn_op_choose(&f->op, b->e->dnn, acceptance(), &f->pd, &first);
 	}
 	if (status == dnnl_unimplemented)
 		return kerf_lower_fail(b, -ENOTSUP,
 			"oneDNN has only %s for it, expected a jit or brg kernel",
-			first[0] ? first : "nothing");
+			first.name[0] ? first.name : "nothing");
 	return status == dnnl_success ? 0 : dnn_fail(b, status, "primitive descriptor");
 }
 
@@ -212,8 +227,8 @@ static int residual_output(struct builder *b, int residual, int x, struct operan
 
 	if (rc < 0)
 		return rc;
-	bool is_also_x =
-		!b->g->tensors[x].data && b->e->tensor_place[x] == b->e->tensor_place[residual];
+	bool is_also_x = !b->g->tensors[x].data &&
+		b->e->tensor_place[x] == b->e->tensor_place[residual];
 	if (!is_also_x && kerf_lower_output_onto(b, residual, y))
 		return 0;
 	rc = kerf_lower_output(b, y);
@@ -221,15 +236,17 @@ static int residual_output(struct builder *b, int residual, int x, struct operan
 }
 
 static int emit_fused(struct builder *b, const char *what, const struct kerf_node *n,
-	struct fusion *f, const struct dnn_md *plain, struct operand x, struct operand y)
+	struct fusion *f, struct operand x, struct operand y)
 {
 	struct step *s = make_step(b, what, f->pd);
 
 	if (!s)
 		return -ENOMEM;
-	add_arg(s, DNNL_ARG_SRC, &f->op.src, x);
-	add_arg(s, DNNL_ARG_DST, &f->op.dst, y);
-	int rc = add_weights(b, s, f->pd, n->inputs[1], plain);
+	int rc = add_arg(b, s, DNNL_ARG_SRC, &f->op.src, x);
+	if (rc == 0)
+		rc = add_arg(b, s, DNNL_ARG_DST, &f->op.dst, y);
+	if (rc == 0)
+		rc = add_weights(b, s, f->pd, n->inputs[1], &f->plain);
 	if (rc == 0 && f->op.has_bias)
 		rc = add_bias(b, s, n->inputs[2], &f->op.bias);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, f->residual, f->act);
@@ -238,7 +255,6 @@ static int emit_fused(struct builder *b, const char *what, const struct kerf_nod
 int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 {
 	struct fusion f = {0};
-	struct dnn_md plain;
 	struct operand x, y;
 	int residual = n->residual >= 0 ? n->residual : input_or_none(n, 3);
 	int rc = require_constant(b, n->inputs[1], "weights");
@@ -249,26 +265,24 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 		rc = kerf_lower_input(b, n->inputs[0], &x);
 	if (rc < 0)
 		return rc;
-	dnnl_status_t status = describe_conv(b->g, n, &f.op, &plain);
-	if (status != dnnl_success)
-		return dnn_fail(b, status, "convolution");
-	rc = choose(b, &f, residual, n->act);
-	if (rc < 0)
-		return rc;
-	rc = f.op.tail.sum ? residual_output(b, residual, n->inputs[0], &y)
-			   : kerf_lower_output(b, &y);
+	dnnl_status_t status = describe_conv(b->g, n, &f);
+	rc = status == dnnl_success ? choose(b, &f, residual, n->act)
+				    : dnn_fail(b, status, "convolution");
 	if (rc == 0)
-		rc = emit_fused(b, "conv", n, &f, &plain, x, y);
-	dnn_md_free(&f.op.weights); /* `any`; the other descriptors live on in the step */
-	dnnl_primitive_desc_destroy(f.pd);
+		rc = f.op.tail.sum ? residual_output(b, residual, n->inputs[0], &y)
+				   : kerf_lower_output(b, &y);
+	if (rc == 0)
+		rc = emit_fused(b, "conv", n, &f, x, y);
+	drop_fusion(&f);
 	return rc;
 }
 
 /* ---- inner product ---- */
 
 static dnnl_status_t describe_gemm(const struct kerf_graph *g, const struct kerf_node *n,
-	struct dnn_op *op, struct dnn_md *plain)
+	struct fusion *f)
 {
+	struct dnn_op *op = &f->op;
 	const struct kerf_tensor *x = &g->tensors[n->inputs[0]], *w = &g->tensors[n->inputs[1]];
 	const dnnl_dims_t src = {x->dims[0], x->dims[1]}, dst = {x->dims[0], w->dims[0]};
 	const dnnl_dims_t weights = {w->dims[0], w->dims[1]}, bias = {w->dims[0]};
@@ -281,7 +295,7 @@ static dnnl_status_t describe_gemm(const struct kerf_graph *g, const struct kerf
 	if (status == dnnl_success)
 		status = dnn_md_make(&op->weights, 2, weights, dnnl_format_tag_any);
 	if (status == dnnl_success)
-		status = dnn_md_make(plain, 2, weights, dnnl_ab);
+		status = dnn_md_make(&f->plain, 2, weights, dnnl_ab);
 	if (status == dnnl_success && op->has_bias)
 		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
 	return status;
@@ -289,14 +303,16 @@ static dnnl_status_t describe_gemm(const struct kerf_graph *g, const struct kerf
 
 /* The same product as a 1x1 convolution: on AVX2 and for tiny shapes that one is not `gemm`. */
 static dnnl_status_t describe_gemm_as_conv(const struct kerf_graph *g, const struct kerf_node *n,
-	struct dnn_op *op, struct dnn_md *plain)
+	struct fusion *f)
 {
+	struct dnn_op *op = &f->op;
 	const struct kerf_tensor *x = &g->tensors[n->inputs[0]], *w = &g->tensors[n->inputs[1]];
 	const dnnl_dims_t src = {x->dims[0], x->dims[1], 1, 1},
 			  dst = {x->dims[0], w->dims[0], 1, 1};
-	const dnnl_dims_t weights = {w->dims[0], w->dims[1], 1, 1};
+	const dnnl_dims_t weights = {w->dims[0], w->dims[1], 1, 1}, bias = {w->dims[0]};
 
 	op->kind = DNN_CONV;
+	op->has_bias = input_or_none(n, 2) >= 0;
 	op->strides[0] = op->strides[1] = 1;
 	dnnl_status_t status = dnn_md_make(&op->src, 4, src, dnnl_acdb);
 	if (status == dnnl_success)
@@ -304,17 +320,18 @@ static dnnl_status_t describe_gemm_as_conv(const struct kerf_graph *g, const str
 	if (status == dnnl_success)
 		status = dnn_md_make(&op->weights, 4, weights, dnnl_format_tag_any);
 	if (status == dnnl_success)
-		status = dnn_md_make(plain, 4, weights, dnnl_abcd);
+		status = dnn_md_make(&f->plain, 4, weights, dnnl_abcd);
+	if (status == dnnl_success && op->has_bias)
+		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
 	return status;
 }
 
 /* A residual stays a step of its own: inner products give a few thousand values. */
-static int choose_gemm(
-	struct builder *b, const struct kerf_node *n, struct fusion *f, struct dnn_md *plain)
+static int choose_gemm(struct builder *b, const struct kerf_node *n, struct fusion *f)
 {
 	struct kerf_act act = n->residual >= 0 ? (struct kerf_act){0} : n->act;
 	struct kerf_err first = {0}, *err = b->err;
-	dnnl_status_t status = describe_gemm(b->g, n, &f->op, plain);
+	dnnl_status_t status = describe_gemm(b->g, n, f);
 
 	if (status != dnnl_success)
 		return dnn_fail(b, status, "inner product");
@@ -322,7 +339,9 @@ static int choose_gemm(
 	int rc = choose(b, f, KERF_NONE, act);
 	b->err = err;
 	if (rc == -ENOTSUP) {
-		status = describe_gemm_as_conv(b->g, n, &f->op, plain);
+		drop_fusion(f);
+		*f = (struct fusion){0};
+		status = describe_gemm_as_conv(b->g, n, f);
 		rc = status == dnnl_success ? choose(b, f, KERF_NONE, act)
 					    : dnn_fail(b, status, "inner product");
 	} else if (rc < 0) {
@@ -338,7 +357,6 @@ static int choose_gemm(
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
 {
 	struct fusion f = {0};
-	struct dnn_md plain;
 	struct operand x, y;
 	int rc = require_constant(b, n->inputs[1], "weights");
 
@@ -349,21 +367,19 @@ int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
 	if (rc == 0)
 		rc = kerf_lower_output(b, &y);
 	if (rc == 0)
-		rc = choose_gemm(b, n, &f, &plain);
-	if (rc < 0)
-		return rc;
-	rc = emit_fused(b, "gemm", n, &f, &plain, x, y);
-	dnn_md_free(&f.op.weights); /* `any`; the other descriptors live on in the step */
-	dnnl_primitive_desc_destroy(f.pd);
+		rc = choose_gemm(b, n, &f);
+	if (rc == 0)
+		rc = emit_fused(b, "gemm", n, &f, x, y);
+	drop_fusion(&f);
 	return rc;
 }
 
 /* ---- maximum pooling and softmax ---- */
 
-static int emit_unary(
-	struct builder *b, const char *what, const struct kerf_node *n, const struct dnn_op *op)
+static int emit_unary(struct builder *b, const char *what, const struct kerf_node *n,
+	const struct dnn_op *op)
 {
-	char first[64];
+	struct dnn_impl first;
 	struct operand x, y;
 	dnnl_primitive_desc_t pd;
 	int rc = kerf_lower_input(b, n->inputs[0], &x);
@@ -372,31 +388,29 @@ static int emit_unary(
 		rc = kerf_lower_output(b, &y);
 	if (rc < 0)
 		return rc;
-	dnnl_status_t status =
-		dnn_op_choose(op, b->e->dnn, acceptance(), &pd, first, sizeof(first));
+	dnnl_status_t status = dnn_op_choose(op, b->e->dnn, acceptance(), &pd, &first);
 	if (status != dnnl_success)
 		return kerf_lower_fail(b, -ENOTSUP, "oneDNN has only %s for it (%s)",
-			first[0] ? first : "nothing", dnn_status_name(status));
+			first.name[0] ? first.name : "nothing", dnn_status_name(status));
 	struct step *s = make_step(b, what, pd);
 	dnnl_primitive_desc_destroy(pd);
 	if (!s)
 		return -ENOMEM;
-	add_arg(s, DNNL_ARG_SRC, &op->src, x);
-	add_arg(s, DNNL_ARG_DST, &op->dst, y);
-	return kerf_lower_tail(b, y, n->residual, n->act);
+	rc = add_arg(b, s, DNNL_ARG_SRC, &op->src, x);
+	if (rc == 0)
+		rc = add_arg(b, s, DNNL_ARG_DST, &op->dst, y);
+	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
 }
 
 int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n)
 {
 	struct dnn_op op = {.kind = DNN_MAX_POOL};
-	dnnl_status_t status = nhwc_md(&b->g->tensors[n->inputs[0]], &op.src);
 
 	if (n->dilations[0] > 1 || n->dilations[1] > 1)
 		return kerf_lower_pool(b, n); /* oneDNN has its reference code only */
+	dnnl_status_t status = nhwc_md(&b->g->tensors[n->inputs[0]], &op.src);
 	if (status == dnnl_success)
 		status = nhwc_md(&b->g->tensors[n->output], &op.dst);
-	if (status != dnnl_success)
-		return dnn_fail(b, status, "pooling");
 	for (int i = 0; i < 2; i++) {
 		op.kernel[i] = n->kernel[i];
 		op.strides[i] = n->strides[i];
@@ -404,7 +418,10 @@ int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n)
 		op.pad_begin[i] = n->pads[i];
 		op.pad_end[i] = n->pads[i + 2];
 	}
-	return emit_unary(b, "maxpool", n, &op);
+	int rc = status == dnnl_success ? emit_unary(b, "maxpool", n, &op)
+					: dnn_fail(b, status, "pooling");
+	dnn_op_free(&op);
+	return rc;
 }
 
 /* outer x axis x inner as memory has them */
@@ -452,7 +469,8 @@ int kerf_lower_softmax(struct builder *b, const struct kerf_node *n)
 	dnnl_status_t status = dnn_md_make(&op.src, 2, dims, dnnl_ab);
 	if (status == dnnl_success)
 		status = dnn_md_make(&op.dst, 2, dims, dnnl_ab);
-	if (status != dnnl_success)
-		return dnn_fail(b, status, "softmax");
-	return emit_unary(b, "softmax", n, &op);
+	int rc = status == dnnl_success ? emit_unary(b, "softmax", n, &op)
+					: dnn_fail(b, status, "softmax");
+	dnn_op_free(&op);
+	return rc;
 }

@@ -223,7 +223,7 @@ static int get_ns(const struct reading *r, const json_t *entry, const char *wher
 static int check_identity(const struct reading *r, const json_t *root, struct kerf_profile *p)
 {
 	char expected[DIGEST_TEXT_LEN];
-	const char *model, *digest, *machine;
+	const char *model = "", *digest = "", *machine = "";
 
 	if (get_text(r, root, "model", &model) < 0 || get_text(r, root, "digest", &digest) < 0 ||
 		get_text(r, root, "machine", &machine) < 0)

@@ -1,0 +1,86 @@
+/*
+ * oneDNN 3.x behind onednn.h: memory descriptors are handles with an owner, and a primitive
+ * descriptor steps through the implementations itself.
+ */
+#pragma once
+
+typedef const_dnnl_memory_desc_t dnn_md_ref;
+
+static inline dnn_md_ref dnn_md_get(const struct dnn_md *m)
+{
+	return m->md;
+}
+
+static inline dnnl_status_t dnn_md_make(struct dnn_md *m, int n_dims, const dnnl_dims_t dims,
+	dnnl_format_tag_t tag)
+{
+	return dnnl_memory_desc_create_with_tag(&m->md, n_dims, dims, dnnl_f32, tag);
+}
+
+static inline dnnl_status_t dnn_md_clone(struct dnn_md *m, dnn_md_ref from)
+{
+	return dnnl_memory_desc_clone(&m->md, from);
+}
+
+static inline void dnn_md_free(struct dnn_md *m)
+{
+	if (m->md)
+		dnnl_memory_desc_destroy(m->md);
+	m->md = NULL;
+}
+
+static inline dnnl_status_t dnn_append_sum(dnnl_post_ops_t ops)
+{
+	return dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef);
+}
+
+static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t alg,
+	float alpha, float beta)
+{
+	return dnnl_post_ops_append_eltwise(ops, alg, alpha, beta);
+}
+
+static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, dnnl_primitive_attr_t attr,
+	dnnl_engine_t engine, dnnl_primitive_desc_t *pd)
+{
+	dnn_md_ref bias = op->has_bias ? op->bias.md : NULL;
+
+	switch (op->kind) {
+	case DNN_CONV:
+		return dnnl_convolution_forward_primitive_desc_create(pd, engine,
+			dnnl_forward_inference, dnnl_convolution_direct, op->src.md, op->weights.md,
+			bias, op->dst.md, op->strides, op->dilates, op->pad_begin, op->pad_end,
+			attr);
+	case DNN_INNER_PRODUCT:
+		return dnnl_inner_product_forward_primitive_desc_create(pd, engine,
+			dnnl_forward_inference, op->src.md, op->weights.md, bias, op->dst.md, attr);
+	case DNN_MAX_POOL:
+		return dnnl_pooling_forward_primitive_desc_create(pd, engine,
+			dnnl_forward_inference, dnnl_pooling_max, op->src.md, op->dst.md,
+			op->strides, op->kernel, op->dilates, op->pad_begin, op->pad_end, attr);
+	case DNN_SOFTMAX:
+		return dnnl_softmax_forward_primitive_desc_create(pd, engine,
+			dnnl_forward_inference, dnnl_softmax_accurate, op->src.md, op->dst.md,
+			op->axis, attr);
+	}
+	return dnnl_invalid_arguments;
+}
+
+static inline dnnl_status_t dnn_op_search(const struct dnn_op *op, dnnl_primitive_attr_t attr,
+	dnnl_engine_t engine, dnn_accept accept, dnnl_primitive_desc_t *chosen,
+	struct dnn_impl *first)
+{
+	dnnl_primitive_desc_t pd = NULL;
+	dnnl_status_t rc = dnn_op_describe(op, attr, engine, &pd);
+
+	*chosen = NULL;
+	for (; rc == dnnl_success; rc = dnnl_primitive_desc_next_impl(pd)) {
+		if (dnn_visit(pd, accept, first)) {
+			*chosen = pd;
+			return dnnl_success;
+		}
+	}
+	if (pd)
+		dnnl_primitive_desc_destroy(pd);
+	return rc == dnnl_last_impl_reached ? dnnl_unimplemented : rc;
+}
