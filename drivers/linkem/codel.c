@@ -69,11 +69,15 @@ static void drop(struct kerf_linkem *e, uint64_t now)
 	struct linkem_packet *p = leave_queue(e);
 
 	p->finish_ps = now;
-	if (p->mbuf)
-		e->stats.dropped_codel++;
-	else
+	if (!p->mbuf) {
 		e->stats.cross_dropped++;
+		return;
+	}
+	e->stats.dropped_codel++;
 	rte_pktmbuf_free(p->mbuf);
+	linkem_tell(e, &(struct kerf_linkem_truth){.number = p->number,
+		.arrival_ps = p->arrival_ps, .start_ps = now, .finish_ps = now, .bytes = p->len,
+		.end = KERF_LINKEM_DROPPED_CODEL});
 }
 
 static void start_dropping(struct linkem_codel *c, uint64_t now)

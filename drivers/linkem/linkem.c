@@ -15,6 +15,19 @@ int kerf_linkem_timestamp_field(int *offset, uint64_t *flag)
 	return rte_mbuf_dyn_rx_timestamp_register(offset, flag) < 0 ? -rte_errno : 0;
 }
 
+const char *kerf_linkem_end_name(enum kerf_linkem_end end)
+{
+	static const char *const names[KERF_LINKEM_END_COUNT] = {
+		[KERF_LINKEM_DELIVERED] = "delivered",
+		[KERF_LINKEM_LOST] = "lost",
+		[KERF_LINKEM_DROPPED_QUEUE] = "queue",
+		[KERF_LINKEM_DROPPED_ROOM] = "room",
+		[KERF_LINKEM_DROPPED_CODEL] = "codel",
+	};
+
+	return (unsigned)end < KERF_LINKEM_END_COUNT ? names[end] : "unknown";
+}
+
 static void set_release(struct linkem_release *r, const struct kerf_linkem_config *c)
 {
 	r->slot_ps = c->slot_ps;
@@ -53,6 +66,8 @@ static int init(struct kerf_linkem *e, const struct kerf_linkem_config *c, struc
 	e->queue_packets = c->queue_packets;
 	e->overhead_bytes = c->overhead_bytes;
 	e->pool = c->pool;
+	e->truth = c->truth;
+	e->truth_user = c->truth_user;
 	ret = kerf_linkem_timestamp_field(&e->timestamp_offset, &e->timestamp_flag);
 	if (ret < 0)
 		return kerf_err_set(err, ret,
@@ -103,40 +118,49 @@ static void retire(struct kerf_linkem *e, uint64_t arrival)
 	}
 }
 
-/* The counter of what keeps a packet out; NULL = it may enter. */
-static uint64_t *refusal(struct kerf_linkem *e, uint32_t len)
+/* What keeps a packet out; DELIVERED = it may enter. */
+static enum kerf_linkem_end refusal(const struct kerf_linkem *e, uint32_t len)
 {
 	uint64_t waiting = e->in - e->waiting;
 
 	if ((e->queue_bytes && e->waiting_bytes + len > e->queue_bytes) ||
 		(e->queue_packets && waiting >= e->queue_packets))
-		return &e->stats.dropped_queue;
+		return KERF_LINKEM_DROPPED_QUEUE;
 	if (KERF_MAX(waiting, linkem_inside(e)) >= e->room)
-		return &e->stats.dropped_room;
-	return NULL;
+		return KERF_LINKEM_DROPPED_ROOM;
+	return KERF_LINKEM_DELIVERED;
 }
 
-/* `m` is NULL for cross traffic. */
-static void enter(struct kerf_linkem *e, uint64_t arrival, struct rte_mbuf *m, uint32_t len,
-	const struct linkem_fate *fate)
+static void refuse(struct kerf_linkem *e, const struct linkem_packet *p, enum kerf_linkem_end end)
 {
-	struct linkem_packet *p = &e->packets[e->in & e->mask];
-	uint64_t *refused;
-
-	retire(e, arrival);
-	refused = refusal(e, len);
-	if (refused) {
-		(*(m ? refused : &e->stats.cross_dropped))++;
-		rte_pktmbuf_free(m);
+	if (!p->mbuf) {
+		e->stats.cross_dropped++;
 		return;
 	}
-	*p = (struct linkem_packet){.mbuf = m, .arrival_ps = arrival, .len = len, .fate = *fate};
+	*(end == KERF_LINKEM_DROPPED_QUEUE ? &e->stats.dropped_queue : &e->stats.dropped_room) += 1;
+	rte_pktmbuf_free(p->mbuf);
+	linkem_tell(e, &(struct kerf_linkem_truth){.number = p->number,
+		.arrival_ps = p->arrival_ps, .bytes = p->len, .end = end});
+}
+
+static void enter(struct kerf_linkem *e, const struct linkem_packet *new)
+{
+	struct linkem_packet *p = &e->packets[e->in & e->mask];
+	enum kerf_linkem_end end;
+
+	retire(e, new->arrival_ps);
+	end = refusal(e, new->len);
+	if (end != KERF_LINKEM_DELIVERED) {
+		refuse(e, new, end);
+		return;
+	}
+	*p = *new;
 	e->in++;
-	e->waiting_bytes += len;
+	e->waiting_bytes += p->len;
 	if (e->codel.on) {
-		e->codel.max_packet = KERF_MAX(e->codel.max_packet, len);
-		e->codel.backlog_bytes += len;
-		e->codel.backlog_own += m != NULL;
+		e->codel.max_packet = KERF_MAX(e->codel.max_packet, p->len);
+		e->codel.backlog_bytes += p->len;
+		e->codel.backlog_own += p->mbuf != NULL;
 	} else {
 		e->served++;
 		linkem_transmit(e, p);
@@ -145,11 +169,9 @@ static void enter(struct kerf_linkem *e, uint64_t arrival, struct rte_mbuf *m, u
 
 static void enter_cross(struct kerf_linkem *e)
 {
-	const struct linkem_fate none = {0};
-
 	e->stats.cross++;
 	e->entered_ps = e->cross.next_ps;
-	enter(e, e->cross.next_ps, NULL, e->cross.len, &none);
+	enter(e, &(struct linkem_packet){.arrival_ps = e->cross.next_ps, .len = e->cross.len});
 	linkem_cross_next(&e->cross);
 }
 
@@ -186,14 +208,15 @@ void kerf_linkem_push(struct kerf_linkem *e, uint64_t arrival_ps, struct rte_mbu
 	unsigned n)
 {
 	uint64_t at = KERF_MAX(arrival_ps, e->entered_ps);
-	struct linkem_fate fate;
 
 	assert(arrival_ps >= e->last_arrival_ps);
 	e->last_arrival_ps = arrival_ps;
 	for (unsigned i = 0; i < n; i++) {
-		linkem_chance_draw(&e->chance, e->stats.arrived++, &fate);
+		struct linkem_packet p = {.mbuf = pkts[i], .number = e->stats.arrived++,
+			.arrival_ps = at, .len = rte_pktmbuf_pkt_len(pkts[i])};
+		linkem_chance_draw(&e->chance, p.number, &p.fate);
 		advance(e, at);
-		enter(e, at, pkts[i], rte_pktmbuf_pkt_len(pkts[i]), &fate);
+		enter(e, &p);
 	}
 	/* What finds the link idle starts at once. */
 	advance_own(e, at);

@@ -85,6 +85,32 @@ struct kerf_linkem_step {
 	uint64_t bps; /* bit/s, up to 400 Gbit/s; 0 = nothing moves */
 };
 
+/* How a packet that was pushed ends. */
+enum kerf_linkem_end {
+	KERF_LINKEM_DELIVERED,
+	KERF_LINKEM_LOST,
+	KERF_LINKEM_DROPPED_QUEUE, /* by queue_bytes or queue_packets */
+	KERF_LINKEM_DROPPED_ROOM,
+	KERF_LINKEM_DROPPED_CODEL,
+	KERF_LINKEM_END_COUNT
+};
+
+const char *kerf_linkem_end_name(enum kerf_linkem_end end); /* "delivered", "lost", ... */
+
+/* What became of one packet, ps after the epoch. Cross traffic has none. */
+struct kerf_linkem_truth {
+	uint64_t number; /* of the packet, as chance counts them */
+	uint64_t arrival_ps;
+	/* On the link from start (when it could begin: arrival, or the finish of the packet before)
+	 * to finish; equal to the time of the drop for what CoDel drops, 0 for what the queue
+	 * refused. UINT64_MAX = never. */
+	uint64_t start_ps, finish_ps;
+	uint64_t deliver_ps; /* of what is delivered, else 0; UINT64_MAX = never */
+	uint32_t bytes; /* L2 */
+	enum kerf_linkem_end end;
+	bool corrupted, duplicated, late;
+};
+
 struct kerf_linkem_config {
 	/* Strictly ascending, first at 0; copied. None = infinitely fast: nothing ever waits. */
 	const struct kerf_linkem_step *steps;
@@ -118,6 +144,10 @@ struct kerf_linkem_config {
 	uint64_t slot_ps;
 	/* Corruption and duplication copy packets into its mbufs; only they need it. */
 	struct rte_mempool *pool;
+	/* Called by push and pull (NULL = not) for every packet pushed, once its end is computed,
+	 * which is ahead of its delivery. */
+	void (*truth)(void *user, const struct kerf_linkem_truth *t);
+	void *truth_user;
 };
 
 /* Link rates read from a file; steps and end_ps fit a config's steps and loop_ps. */

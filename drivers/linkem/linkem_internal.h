@@ -78,6 +78,7 @@ struct linkem_cross {
 
 struct linkem_packet {
 	struct rte_mbuf *mbuf; /* until it is on the link; NULL = cross traffic */
+	uint64_t number;
 	uint64_t arrival_ps;
 	uint64_t finish_ps; /* when it left the queue, finished or dropped; NEVER = does not */
 	uint32_t len; /* L2 */
@@ -121,6 +122,8 @@ struct kerf_linkem {
 	uint64_t waiting_bytes;
 
 	struct kerf_linkem_stats stats;
+	void (*truth)(void *user, const struct kerf_linkem_truth *t);
+	void *truth_user;
 	int timestamp_offset;
 	uint64_t timestamp_flag;
 
@@ -164,6 +167,13 @@ void linkem_codel_start(struct kerf_linkem *e, uint64_t now_ps);
 int linkem_cross_init(struct linkem_cross *c, const struct kerf_linkem_config *config,
 	struct kerf_err *err);
 void linkem_cross_next(struct linkem_cross *c);
+
+/* Tells the caller of a packet that is none of cross traffic. */
+static inline void linkem_tell(const struct kerf_linkem *e, const struct kerf_linkem_truth *t)
+{
+	if (e->truth)
+		e->truth(e->truth_user, t);
+}
 
 /* Puts the packet on the link and, unless lost, among those held. */
 void linkem_transmit(struct kerf_linkem *e, struct linkem_packet *p);

@@ -95,20 +95,22 @@ static struct rte_mbuf *corrupt(struct kerf_linkem *e, struct rte_mbuf *m, uint3
 	return c;
 }
 
-static void duplicate(struct kerf_linkem *e, const struct rte_mbuf *m, uint32_t len,
+/* Whether there was room for it. */
+static bool duplicate(struct kerf_linkem *e, const struct rte_mbuf *m, uint32_t len,
 	uint64_t deliver_ps)
 {
 	struct rte_mbuf *c;
 
 	if (linkem_inside(e) >= e->room) {
 		e->stats.uncopied++;
-		return;
+		return false;
 	}
 	c = copy(e, m);
 	if (!c)
-		return;
+		return false;
 	e->stats.duplicated++;
 	put(&e->release, e->mask, c, len, deliver_ps);
+	return true;
 }
 
 static uint64_t delivery(struct kerf_linkem *e, const struct linkem_packet *p)
@@ -124,24 +126,38 @@ static uint64_t delivery(struct kerf_linkem *e, const struct linkem_packet *p)
 	return p->fate.late ? linkem_later(t, r->late_ps) : t;
 }
 
-void linkem_transmit(struct kerf_linkem *e, struct linkem_packet *p)
+/* From the link to those held. */
+static void hand_over(struct kerf_linkem *e, struct linkem_packet *p, struct kerf_linkem_truth *t)
 {
 	struct rte_mbuf *m = p->mbuf;
 
-	p->finish_ps = linkem_rate_serialise(&e->rate, p->arrival_ps,
-		((uint64_t)p->len + e->overhead_bytes) * 8);
-	if (!m)
-		return;
-	if (p->fate.lost) {
-		rte_pktmbuf_free(m);
-		e->stats.lost++;
-		return;
-	}
 	if (p->fate.corrupt && p->len)
 		m = corrupt(e, m, p->len, p->fate.bit);
-	uint64_t deliver_ps = delivery(e, p);
+	t->corrupted = m != p->mbuf;
+	t->deliver_ps = delivery(e, p);
+	t->late = p->fate.late;
 	e->stats.late += p->fate.late;
-	put(&e->release, e->mask, m, p->len, deliver_ps);
+	put(&e->release, e->mask, m, p->len, t->deliver_ps);
 	if (p->fate.duplicate)
-		duplicate(e, m, p->len, deliver_ps);
+		t->duplicated = duplicate(e, m, p->len, t->deliver_ps);
+}
+
+void linkem_transmit(struct kerf_linkem *e, struct linkem_packet *p)
+{
+	struct kerf_linkem_truth t = {.number = p->number, .arrival_ps = p->arrival_ps,
+		.start_ps = KERF_MAX(p->arrival_ps, e->rate.last_finish_ps), .bytes = p->len};
+
+	p->finish_ps = linkem_rate_serialise(&e->rate, p->arrival_ps,
+		((uint64_t)p->len + e->overhead_bytes) * 8);
+	if (!p->mbuf)
+		return;
+	t.finish_ps = p->finish_ps;
+	if (p->fate.lost) {
+		t.end = KERF_LINKEM_LOST;
+		rte_pktmbuf_free(p->mbuf);
+		e->stats.lost++;
+	} else {
+		hand_over(e, p, &t);
+	}
+	linkem_tell(e, &t);
 }
