@@ -28,7 +28,7 @@ struct app_settings {
 		bool verify, wait_for_server;
 	} device;
 	struct {
-		double slowdown;
+		char slowdown[KERF_INI_TEXT_LEN]; /* app_parse_slowdown */
 		uint64_t contexts, sessions, cpu;
 	} server;
 	struct {
@@ -43,7 +43,7 @@ struct app_settings {
 		int huge;
 	} port;
 	struct {
-		int time;
+		int time, timestamps;
 		uint64_t seed;
 		bool analytic;
 	} lab;
@@ -60,12 +60,14 @@ struct app_settings {
 enum { APP_CPU_AUTO = UINT32_MAX };
 enum { APP_HUGE_AUTO, APP_HUGE_YES, APP_HUGE_NO };
 enum { APP_TIME_REAL, APP_TIME_VIRTUAL };
+enum { APP_TIMESTAMPS_EXACT, APP_TIMESTAMPS_POLL };
 
-enum app_kind { APP_DEVICE = 1, APP_SERVER = 2, APP_LAB = 4 };
+enum app_kind { APP_DEVICE = 1, APP_SERVER = 2, APP_LAB = 4, APP_LINKEM = 8 };
 
 /* The command line behind EAL's "--". */
 struct app_options {
-	const char *config, *json, *frames;
+	const char *config, *json, *frames, *truth, *ports;
+	double seconds; /* --time: to run; 0 = until SIGINT */
 	const char *overrides[64];
 	unsigned n_overrides;
 	char **eal; /* arguments before "--" */
@@ -85,6 +87,30 @@ int app_load_settings(struct app_settings *s, const struct app_options *o, enum 
 /* Prints "program: line" on stderr and returns the exit code: 2 for what the person wrote (-EINVAL
  * and -ERANGE of settings), 1 otherwise. */
 int app_fail(const char *program, const struct kerf_err *err, int code);
+
+/* ---- settings that change with time: "VALUE" or "0s:VALUE 5s:VALUE ..." ---- */
+
+#define APP_MAX_STEPS 64
+
+struct app_steps {
+	uint64_t at_ns[APP_MAX_STEPS]; /* ascending from 0 */
+	double value[APP_MAX_STEPS];
+	unsigned n;
+};
+
+struct app_steps_type {
+	int (*parse)(const char *text, double *value);
+	double min, max;
+	const char *expected, *example; /* for people */
+};
+
+int app_parse_steps(const char *text, const char *key, const struct app_steps_type *t,
+	struct app_steps *s, struct kerf_err *err);
+/* Index of the step in force. */
+unsigned app_step_at(const struct app_steps *s, uint64_t ns);
+/* How many times slower than it is a machine is to be. */
+int app_parse_slowdown(const char *text, const char *key, struct app_steps *s,
+	struct kerf_err *err);
 
 /* ---- start-up ---- */
 

@@ -50,7 +50,7 @@ static const struct kerf_ini_key device_keys[] = {
 };
 
 static const struct kerf_ini_key server_keys[] = {
-	KEY("server", "slowdown", KERF_INI_REAL, server.slowdown, "1", .min = 1, .max = 1e6),
+	KEY("server", "slowdown", KERF_INI_TEXT, server.slowdown, "1"),
 	KEY("server", "contexts", KERF_INI_COUNT, server.contexts, "4", .min = 1, .max = 1024),
 	KEY("server", "sessions", KERF_INI_COUNT, server.sessions, "16", .min = 1, .max = 4096),
 };
@@ -76,8 +76,11 @@ static const struct kerf_ini_key server_port_keys[] = {
 static const struct kerf_ini_key wire_keys[] = {
 	KEY("port", "mtu", KERF_INI_COUNT, port.mtu, "1500", .min = 576, .max = 9000),
 	KEY("port", "mbufs", KERF_INI_COUNT, port.mbufs, "0", .min = 0, .max = 1 << 22),
-	KEY("port", "udp_port", KERF_INI_COUNT, port.udp_port, "4747", .min = 1, .max = 65535),
 	KEY("port", "overhead", KERF_INI_SIZE, port.overhead, "24", .min = 0, .max = 1000),
+};
+
+static const struct kerf_ini_key udp_keys[] = {
+	KEY("port", "udp_port", KERF_INI_COUNT, port.udp_port, "4747", .min = 1, .max = 65535),
 };
 
 #define CHANCE(sec, key, field) KEY(sec, key, KERF_INI_REAL, field, "0", .min = 0, .max = 1)
@@ -106,8 +109,16 @@ static const struct kerf_ini_key wire_keys[] = {
 
 static const struct kerf_ini_key lab_keys[] = {
 	KEY("lab", "time", KERF_INI_ENUM, lab.time, "real", .choices = "real|virtual"),
+	KEY("lab", "timestamps", KERF_INI_ENUM, lab.timestamps, "exact", .choices = "exact|poll"),
 	KEY("lab", "seed", KERF_INI_COUNT, lab.seed, "1"),
 	KEY("lab", "analytic", KERF_INI_BOOL, lab.analytic, "no"),
+};
+
+static const struct kerf_ini_key linkem_keys[] = {
+	KEY("link", "seed", KERF_INI_COUNT, lab.seed, "1"),
+};
+
+static const struct kerf_ini_key link_keys[] = {
 	LINK_KEYS("link.up", up),
 	LINK_KEYS("link.down", down),
 };
@@ -126,10 +137,13 @@ static const struct key_group groups[] = {
 	GROUP(device_keys, APP_DEVICE | APP_LAB),
 	GROUP(server_keys, APP_SERVER | APP_LAB),
 	GROUP(port_keys, APP_DEVICE | APP_SERVER),
-	GROUP(wire_keys, APP_DEVICE | APP_SERVER | APP_LAB),
+	GROUP(wire_keys, APP_DEVICE | APP_SERVER | APP_LAB | APP_LINKEM),
+	GROUP(udp_keys, APP_DEVICE | APP_SERVER | APP_LAB),
 	GROUP(device_port_keys, APP_DEVICE),
 	GROUP(server_port_keys, APP_SERVER),
 	GROUP(lab_keys, APP_LAB),
+	GROUP(linkem_keys, APP_LINKEM),
+	GROUP(link_keys, APP_LAB | APP_LINKEM),
 };
 
 unsigned app_keys(enum app_kind kind, struct kerf_ini_key keys[APP_MAX_KEYS])
@@ -172,12 +186,36 @@ static int split_eal(struct app_options *o, int argc, char **argv)
 	return 0;
 }
 
+static double parse_seconds(const char *program, const char *text)
+{
+	uint64_t ns;
+
+	if (kerf_parse_time(text, &ns) < 0 || ns == 0)
+		wrong_usage(program, "not a time such as 10s: ", text);
+	return (double)ns * 1e-9;
+}
+
+/* What not every program takes. */
+static bool is_taken(int opt, enum app_kind kind)
+{
+	switch (opt) {
+	case 'j': return kind != APP_SERVER;
+	case 'f': return kind == APP_DEVICE || kind == APP_LAB;
+	case 'T': return kind == APP_LAB || kind == APP_LINKEM;
+	case 'p':
+	case 't': return kind == APP_LINKEM;
+	default: return true;
+	}
+}
+
 void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind, const char *help)
 {
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'},
 		{"json", required_argument, NULL, 'j'}, {"frames", required_argument, NULL, 'f'},
-		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
+		{"truth", required_argument, NULL, 'T'}, {"ports", required_argument, NULL, 'p'},
+		{"time", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'}, {0}};
 	const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
 	int skip, opt;
 
@@ -185,7 +223,9 @@ void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind,
 	skip = split_eal(o, argc, argv);
 	argv[skip] = (char *)(uintptr_t)program;
 	opterr = 0;
-	while ((opt = getopt_long(argc - skip, argv + skip, ":c:s:h", longs, NULL)) != -1) {
+	while ((opt = getopt_long(argc - skip, argv + skip, ":c:s:t:h", longs, NULL)) != -1) {
+		if (!is_taken(opt, kind))
+			wrong_usage(program, "no option of this program: ", argv[skip + optind - 2]);
 		switch (opt) {
 		case 'c': o->config = optarg; break;
 		case 's':
@@ -195,6 +235,9 @@ void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind,
 			break;
 		case 'j': o->json = optarg; break;
 		case 'f': o->frames = optarg; break;
+		case 'T': o->truth = optarg; break;
+		case 'p': o->ports = optarg; break;
+		case 't': o->seconds = parse_seconds(program, optarg); break;
 		case 'h':
 			fputs(help, stdout);
 			exit(0);
@@ -207,8 +250,6 @@ void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind,
 	}
 	if (optind < argc - skip)
 		wrong_usage(program, "unexpected argument ", argv[skip + optind]);
-	if ((o->json || o->frames) && kind == APP_SERVER)
-		wrong_usage(program, "--json and --frames are kept by the device", "");
 }
 
 int app_fail(const char *program, const struct kerf_err *err, int code)

@@ -18,6 +18,8 @@ static const char help[] = "usage: kerf-lab [EAL options --] -c FILE [options]\n
 			   "  -s, --set SECTION.KEY=VAL  override one setting\n"
 			   "      --json FILE            write the results as JSON\n"
 			   "      --frames FILE          write one CSV line a frame\n"
+			   "      --truth FILE           write one CSV line a packet: its times on the "
+			   "link, and its end\n"
 			   "  -h, --help, --version\n";
 
 #define MBUFS 32768
@@ -119,7 +121,8 @@ static struct kerf_net make_net(const struct lab *lab, uint32_t ip, uint8_t last
 		.overhead_bytes = (uint32_t)lab->settings.port.overhead,
 	};
 
-	if (kerf_linkem_timestamp_field(&net.timestamp_offset, &net.timestamp_flag) < 0)
+	if (lab->settings.lab.timestamps == APP_TIMESTAMPS_POLL ||
+		kerf_linkem_timestamp_field(&net.timestamp_offset, &net.timestamp_flag) < 0)
 		net.timestamp_offset = -1;
 	return net;
 }
@@ -127,30 +130,38 @@ static struct kerf_net make_net(const struct lab *lab, uint32_t ip, uint8_t last
 #define DEVICE_IP 0x0a2f0001u /* 10.47.0.1 */
 #define SERVER_IP 0x0a2f0002u
 
-static struct kerf_compute *make_compute(struct lab *lab, unsigned slots, double slowdown,
+static struct kerf_compute *make_compute(struct lab *lab, struct kerf_compute_options *o,
 	struct kerf_err *err)
 {
-	const struct kerf_compute_options o = {.slots = slots, .slowdown = slowdown,
-		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
-
+	o->clock_ns = app_clock_ns;
+	o->cpu_clock_ns = app_cpu_clock_ns;
 	if (is_virtual(lab))
-		return kerf_compute_profile(&lab->model.profile, &lab->model.model, &o, err);
-	return kerf_compute_engine(lab->model.engine, &lab->model.model, &o, err);
+		return kerf_compute_profile(&lab->model.profile, &lab->model.model, o, err);
+	return kerf_compute_engine(lab->model.engine, &lab->model.model, o, err);
+}
+
+static double server_slowdown(void *user, uint64_t now)
+{
+	const struct lab *lab = user;
+	const struct app_steps *s = &lab->server_slowdown;
+
+	return s->value[app_step_at(s, now - lab->epoch_ns)];
 }
 
 static int make_server(struct lab *lab, struct kerf_err *err)
 {
 	const struct app_settings *s = &lab->settings;
+	struct kerf_compute_options c = {.slots = (unsigned)s->server.contexts,
+		.slowdown_at = server_slowdown, .user = lab};
 	struct kerf_server_options o = {
 		.model = &lab->model.model,
 		.net = make_net(lab, SERVER_IP, 2),
 		.fingerprint = app_fingerprint(s),
-		.whole_ns = lab->model.whole_ns * s->server.slowdown,
+		.whole_ns = lab->model.whole_ns * lab->server_slowdown.value[0],
 		.max_sessions = (unsigned)s->server.sessions,
 	};
 
-	lab->server_compute =
-		make_compute(lab, (unsigned)s->server.contexts, s->server.slowdown, err);
+	lab->server_compute = make_compute(lab, &c, err);
 	if (!lab->server_compute)
 		return -ENOMEM;
 	o.compute = lab->server_compute;
@@ -161,6 +172,8 @@ static int make_server(struct lab *lab, struct kerf_err *err)
 static int make_device(struct lab *lab, struct kerf_err *err)
 {
 	const struct app_settings *s = &lab->settings;
+	struct kerf_compute_options c = {.slots = (unsigned)s->device.in_flight + 1,
+		.slowdown = s->device.slowdown};
 	struct kerf_device_options o = {
 		.net = make_net(lab, DEVICE_IP, 1),
 		.server = {.ip = SERVER_IP, .port = (uint16_t)s->port.udp_port},
@@ -170,8 +183,7 @@ static int make_device(struct lab *lab, struct kerf_err *err)
 		.user = lab,
 	};
 
-	lab->device_compute = make_compute(lab, (unsigned)s->device.in_flight + 1,
-		s->device.slowdown, err);
+	lab->device_compute = make_compute(lab, &c, err);
 	if (!lab->device_compute)
 		return -ENOMEM;
 	o.compute = lab->device_compute;
@@ -179,29 +191,36 @@ static int make_device(struct lab *lab, struct kerf_err *err)
 	return lab->device ? 0 : -EINVAL;
 }
 
-static int make_links(struct lab *lab, struct kerf_err *err)
+static int make_links(struct lab *lab, const struct app_options *o, struct kerf_err *err)
 {
 	const struct app_settings *s = &lab->settings;
-	int rc = lab_parse_rate(s->up.rate, "link.up.rate", lab->up_steps, &lab->n_up_steps, err);
+	struct kerf_linkem_config c = {.overhead_bytes = (uint32_t)s->port.overhead,
+		.seed = s->lab.seed, .pool = lab->pool};
+	int rc = app_parse_rate(s->up.rate, "link.up.rate", &lab->up_rate, err);
 
 	if (rc == 0)
-		rc = lab_parse_rate(s->down.rate, "link.down.rate", lab->down_steps,
-			&lab->n_down_steps, err);
+		rc = app_parse_rate(s->down.rate, "link.down.rate", &lab->down_rate, err);
+	if (rc == 0 && o->truth) {
+		lab->truth = app_truth_open(o->truth, !is_virtual(lab), err);
+		rc = lab->truth ? 0 : -EIO;
+	}
 	if (rc < 0)
 		return rc;
-	lab->up = lab_make_link(lab, &s->up, 0, lab->up_steps, lab->n_up_steps, err);
-	lab->down = lab_make_link(lab, &s->down, 1, lab->down_steps, lab->n_down_steps, err);
+	app_truth_log(lab->truth, 0, &c);
+	lab->up = app_make_link(&s->up, &lab->up_rate, &c, err);
+	app_truth_log(lab->truth, c.direction = 1, &c);
+	lab->down = app_make_link(&s->down, &lab->down_rate, &c, err);
 	return lab->up && lab->down ? 0 : -EINVAL;
 }
 
 static int open_results(struct lab *lab, const struct app_options *o, struct kerf_err *err)
 {
 	/* A trace has no phases that a table could have rows for. */
-	const unsigned n_phases = lab->settings.up.trace[0] ? 0 : lab->n_up_steps;
+	const unsigned n_phases = lab->settings.up.trace[0] ? 0 : lab->up_rate.n;
 	int rc = app_results_open(&lab->results, &lab->model.model, n_phases, o, err);
 
 	for (unsigned i = 0; rc == 0 && i < n_phases; i++)
-		lab->results.phases[i].true_rate_bps = lab->up_steps[i].bps;
+		lab->results.phases[i].true_rate_bps = (uint64_t)lab->up_rate.value[i];
 	return rc;
 }
 
@@ -209,14 +228,16 @@ static int open_all(struct lab *lab, const struct app_options *o, struct kerf_er
 {
 	const struct app_settings *s = &lab->settings;
 	const bool compile = !is_virtual(lab) || (!s->model.profile[0] && !s->lab.analytic);
-	int rc = app_model_open(&lab->model, s, compile, err);
+	int rc = app_parse_slowdown(s->server.slowdown, "server.slowdown", &lab->server_slowdown, err);
 
+	if (rc == 0)
+		rc = app_model_open(&lab->model, s, compile, err);
 	if (rc == 0)
 		rc = app_source_open(&lab->source, s, lab->model.graph, err);
 	if (rc == 0)
 		rc = start_eal(lab, o, err);
 	if (rc == 0)
-		rc = make_links(lab, err);
+		rc = make_links(lab, o, err);
 	if (rc == 0)
 		rc = open_results(lab, o, err);
 	if (rc == 0)
@@ -227,6 +248,15 @@ static int open_all(struct lab *lab, const struct app_options *o, struct kerf_er
 }
 
 /* ---- end ---- */
+
+/* How fast virtual time went, the start left out. */
+static void print_speed(const struct lab *lab)
+{
+	if (is_virtual(lab) && lab->took_ns)
+		printf("%.1f s of virtual time in %.2f s: %.0f times real time\n",
+			(double)lab->virtual_ns * 1e-9, (double)lab->took_ns * 1e-9,
+			(double)lab->virtual_ns / (double)lab->took_ns);
+}
 
 static void print_lateness(const struct lab *lab)
 {
@@ -246,7 +276,7 @@ static int report(struct lab *lab, const struct app_options *o, struct kerf_err 
 	char title[512];
 	const struct app_run run = {.title = title, .device = lab->device, .server = lab->server,
 		.device_slowdown = lab->settings.device.slowdown,
-		.server_slowdown = lab->settings.server.slowdown};
+		.server_slowdown = lab->server_slowdown.value[0]};
 
 	if (lab->terminal && !is_virtual(lab))
 		fprintf(stderr, "\r\033[K");
@@ -254,6 +284,7 @@ static int report(struct lab *lab, const struct app_options *o, struct kerf_err 
 		lab->settings.input.path, is_virtual(lab) ? "virtual" : "real");
 	app_print_table(&lab->results, &run);
 	print_lateness(lab);
+	print_speed(lab);
 	return app_results_write(&lab->results, &run, o->json, err);
 }
 
@@ -295,6 +326,8 @@ int main(int argc, char **argv)
 		rc = is_virtual(&lab) ? lab_run_virtual(&lab, &err) : lab_run_real(&lab, &err);
 	if (rc == 0)
 		rc = report(&lab, &o, &err);
+	if (app_truth_close(lab.truth, rc < 0 ? &(struct kerf_err){0} : &err) < 0 && rc == 0)
+		rc = -EIO;
 	close_all(&lab);
 	return rc < 0 ? app_fail("kerf-lab", &err, rc) : 0;
 }

@@ -14,6 +14,8 @@ static const char help[] =
 
 struct server_app {
 	struct app_settings settings;
+	struct app_steps slowdown;
+	uint64_t begin_ns;
 	struct app_model model;
 	struct kerf_port port;
 	struct kerf_compute *compute;
@@ -21,17 +23,24 @@ struct server_app {
 	struct app_unsent out;
 };
 
+static double slowdown_at(void *user, uint64_t now)
+{
+	const struct server_app *a = user;
+
+	return a->slowdown.value[app_step_at(&a->slowdown, now - a->begin_ns)];
+}
+
 static int make_server(struct server_app *a, struct kerf_err *err)
 {
 	const struct app_settings *s = &a->settings;
 	const struct kerf_compute_options compute = {
-		.slots = (unsigned)s->server.contexts, .slowdown = s->server.slowdown,
+		.slots = (unsigned)s->server.contexts, .slowdown_at = slowdown_at, .user = a,
 		.clock_ns = app_clock_ns, .cpu_clock_ns = app_cpu_clock_ns};
 	struct kerf_server_options o = {
 		.model = &a->model.model,
 		.net = app_net(&a->port, s),
 		.fingerprint = app_fingerprint(s),
-		.whole_ns = a->model.whole_ns * s->server.slowdown,
+		.whole_ns = a->model.whole_ns * a->slowdown.value[0],
 		.max_sessions = (unsigned)s->server.sessions,
 	};
 
@@ -73,8 +82,8 @@ static void report(const struct server_app *a)
 	char rx[32], tx[32];
 
 	printf("\nkerf-server: %s, %s\n", a->model.graph->name, a->port.kind);
-	if (a->settings.server.slowdown > 1)
-		printf("emulated: %.2f times slower than this machine\n",
+	if (a->slowdown.n > 1 || a->slowdown.value[0] > 1)
+		printf("emulated: %s times slower than this machine\n",
 			a->settings.server.slowdown);
 	printf("sessions %lu, refused %lu; frames %lu, results %lu, cancelled %lu, abandoned %lu, "
 	       "turned away %lu\n",
@@ -103,7 +112,10 @@ int main(int argc, char **argv)
 	rc = app_load_settings(&a.settings, &o, APP_SERVER, &err);
 	if (rc < 0)
 		return app_fail("kerf-server", &err, rc);
-	rc = app_model_open(&a.model, &a.settings, true, &err);
+	rc = app_parse_slowdown(a.settings.server.slowdown, "server.slowdown", &a.slowdown, &err);
+	if (rc == 0)
+		rc = app_model_open(&a.model, &a.settings, true, &err);
+	a.begin_ns = app_clock_ns();
 	if (rc == 0)
 		rc = app_open_port(&a.port, "kerf-server", &o, &a.settings, true, &err);
 	if (rc == 0)

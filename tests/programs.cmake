@@ -50,6 +50,9 @@ kerf_script_test(lab virtual)
 kerf_script_test(lab real)
 kerf_script_test(lab refusals)
 kerf_script_test(lab scenarios)
+kerf_script_test(linkem bridge)
+kerf_script_test(linkem memif)
+kerf_script_test(linkem refusals)
 # They share two cores and the clock with nobody.
 set_tests_properties(device.memif device.memif_huge device.veth device.killed_server
-	device.no_server lab.real PROPERTIES RUN_SERIAL ON)
+	device.no_server lab.real linkem.bridge linkem.memif PROPERTIES RUN_SERIAL ON)

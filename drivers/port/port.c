@@ -45,17 +45,12 @@ static unsigned min_mbufs(const struct kerf_port_options *o)
 	return o->rx_ring + o->tx_ring + KERF_PORT_BURST + 3 * POOL_CACHE;
 }
 
-int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_options *full,
-	const struct kerf_port_kind **kind, struct kerf_err *err)
+int kerf_port_fill(const struct kerf_port_options *o, struct kerf_port_options *full,
+	struct kerf_err *err)
 {
 	int ret;
 
 	*full = *o;
-	*kind = find_kind(o->kind);
-	if (!*kind)
-		return kerf_err_set(err, -EINVAL,
-			"port: kind '%s': expected ring, memif or af_packet",
-			o->kind ? o->kind : "");
 	full->mtu = o->mtu ? o->mtu : DEFAULT_MTU;
 	full->mbufs = o->mbufs ? o->mbufs : DEFAULT_MBUFS;
 	full->rx_ring = o->rx_ring ? o->rx_ring : DEFAULT_RING;
@@ -75,6 +70,17 @@ int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_option
 			"port: mbufs %u: expected at least %u with rings of %u and %u", full->mbufs,
 			min_mbufs(full), full->rx_ring, full->tx_ring);
 	return 0;
+}
+
+int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_options *full,
+	const struct kerf_port_kind **kind, struct kerf_err *err)
+{
+	*kind = find_kind(o->kind);
+	if (!*kind)
+		return kerf_err_set(err, -EINVAL,
+			"port: kind '%s': expected ring, memif or af_packet",
+			o->kind ? o->kind : "");
+	return kerf_port_fill(o, full, err);
 }
 
 int kerf_port_eal_args(
@@ -253,6 +259,39 @@ static int find_device(struct kerf_port *p, const struct kerf_port_options *o,
 	return 0;
 }
 
+static int enter_gate(const struct kerf_port_kind *kind, struct kerf_err *err)
+{
+	int ret = kind->gated ? kerf_gate_open(err) : 0;
+
+	if (kind->gated && ret == 0)
+		kerf_gate_enter_wait();
+	return ret;
+}
+
+static void leave_gate(const struct kerf_port_kind *kind, bool for_good)
+{
+	if (!kind->gated)
+		return;
+	kerf_gate_leave();
+	if (for_good)
+		kerf_gate_close();
+}
+
+/* Makes the pool and starts the device that p->id is. */
+static int open_device(struct kerf_port *p, const struct kerf_port_options *full,
+	const struct kerf_port_kind *kind, struct kerf_err *err)
+{
+	p->pool = kerf_port_create_pool(full, kind, err);
+	int ret = p->pool ? kerf_port_start(p, full, kind, err) : -ENOMEM;
+	if (ret == 0)
+		return 0;
+	if (kind->closing && p->ops)
+		kind->closing(p);
+	remove_device(p->id);
+	kerf_port_free_pool(p->pool);
+	return ret;
+}
+
 int kerf_port_open(struct kerf_port *p, const struct kerf_port_options *o, struct kerf_err *err)
 {
 	const struct kerf_port_kind *kind;
@@ -266,34 +305,41 @@ int kerf_port_open(struct kerf_port *p, const struct kerf_port_options *o, struc
 		return kerf_err_set(err, -EINVAL,
 			"port %s: a single one has no peer; kinds for one end: memif, af_packet",
 			kind->name);
-	if (kind->gated) {
-		ret = kerf_gate_open(err);
-		if (ret < 0)
-			return ret;
-		kerf_gate_enter_wait();
-	}
+	ret = enter_gate(kind, err);
+	if (ret < 0)
+		return ret;
 	ret = find_device(p, &full, kind, err);
+	if (ret == 0)
+		ret = open_device(p, &full, kind, err);
+	leave_gate(kind, ret < 0);
 	if (ret < 0)
-		goto out_gate;
-	p->pool = kerf_port_create_pool(&full, kind, err);
-	ret = p->pool ? kerf_port_start(p, &full, kind, err) : -ENOMEM;
-	if (ret < 0)
-		goto out_device;
-	if (kind->gated)
-		kerf_gate_leave();
-	return 0;
+		memset(p, 0, sizeof(*p));
+	return ret;
+}
 
-out_device:
-	if (kind->closing && p->ops)
-		kind->closing(p);
-	remove_device(p->id);
-	kerf_port_free_pool(p->pool);
-out_gate:
-	if (kind->gated) {
-		kerf_gate_leave();
-		kerf_gate_close();
-	}
+int kerf_port_open_ethdev(
+	struct kerf_port *p, uint16_t id, const struct kerf_port_options *o, struct kerf_err *err)
+{
+	const struct kerf_port_kind *kind;
+	struct kerf_port_options full;
+
 	memset(p, 0, sizeof(*p));
+	int ret = kerf_port_fill(o, &full, err);
+	if (ret < 0)
+		return ret;
+	if (!rte_eth_dev_is_valid_port(id))
+		return kerf_err_set(err, -EINVAL,
+			"port %u: EAL has %u ports: give it a NIC (-a) or --vdev=... before the --",
+			id, rte_eth_dev_count_avail());
+	kind = kerf_port_ethdev_kind(id);
+	ret = enter_gate(kind, err);
+	if (ret < 0)
+		return ret;
+	p->id = id;
+	ret = open_device(p, &full, kind, err);
+	leave_gate(kind, ret < 0);
+	if (ret < 0)
+		memset(p, 0, sizeof(*p));
 	return ret;
 }
 
@@ -308,10 +354,7 @@ void kerf_port_close(struct kerf_port *p)
 	if (kind->closing)
 		kind->closing(p);
 	remove_device(p->id);
-	if (kind->gated) {
-		kerf_gate_leave();
-		kerf_gate_close();
-	}
+	leave_gate(kind, true);
 	if (p->pair)
 		kerf_port_pair_close(p);
 	else

@@ -65,6 +65,13 @@ int kerf_port_eal_args(const struct kerf_port_options *o, char args[][256], unsi
 
 /* Configures and starts the port. Errors say which command fixes it where one does. */
 int kerf_port_open(struct kerf_port *p, const struct kerf_port_options *o, struct kerf_err *err);
+/*
+ * Configures and starts ethdev port `id`, which EAL made from a person's own arguments (a NIC, or
+ * --vdev=...), with promiscuous mode on where there is one. Of the options only mtu, mbufs, rx_ring
+ * and tx_ring count. A memif port must have role=server.
+ */
+int kerf_port_open_ethdev(struct kerf_port *p, uint16_t id, const struct kerf_port_options *o,
+	struct kerf_err *err);
 /* Two ring ports of this process, each other's peer, with one pool: packets pass by pointer. */
 int kerf_port_open_ring_pair(struct kerf_port *a, struct kerf_port *b,
 	const struct kerf_port_options *o, struct kerf_err *err);

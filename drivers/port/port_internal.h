@@ -32,8 +32,13 @@ struct kerf_port_kind {
 };
 
 extern const struct kerf_port_kind kerf_port_ring, kerf_port_memif, kerf_port_af_packet;
+/* Of ports that a person made: ethdev.c. */
+const struct kerf_port_kind *kerf_port_ethdev_kind(uint16_t id);
 
-/* The options with defaults filled in, checked; *kind is theirs. */
+/* The same options with defaults filled in; those that every kind has are checked. */
+int kerf_port_fill(const struct kerf_port_options *o, struct kerf_port_options *full,
+	struct kerf_err *err);
+/* Beside that finds the kind that they name. */
 int kerf_port_resolve(const struct kerf_port_options *o, struct kerf_port_options *full,
 	const struct kerf_port_kind **kind, struct kerf_err *err);
 struct rte_mempool *kerf_port_create_pool(

@@ -110,6 +110,8 @@ void kerf_hist_merge(struct kerf_hist *to, const struct kerf_hist *from);
 /* Value at quantile q in [0,1] (nearest rank); exact at the ends, 0 when empty. */
 uint64_t kerf_hist_quantile(const struct kerf_hist *h, double q);
 double kerf_hist_mean(const struct kerf_hist *h);
+/* Share of the values that are at most `value`, to the histogram's resolution; 0 when empty. */
+double kerf_hist_share(const struct kerf_hist *h, uint64_t value);
 
 /* ---- counter-based random numbers: Philox4x32-10 (Salmon et al., SC'11) ---- */
 

@@ -78,3 +78,16 @@ double kerf_hist_mean(const struct kerf_hist *h)
 {
 	return h->count ? h->sum / (double)h->count : 0;
 }
+
+double kerf_hist_share(const struct kerf_hist *h, uint64_t value)
+{
+	uint64_t seen = 0;
+
+	if (!h->count || value < h->min)
+		return 0;
+	if (value >= h->max)
+		return 1;
+	for (unsigned i = 0; i <= slot_of(value); i++)
+		seen += h->slots[i];
+	return (double)seen / (double)h->count;
+}

@@ -40,17 +40,17 @@ static void engine_begin(void *self, unsigned slot, unsigned from, unsigned to, 
 }
 
 /* Runs the next step; returns how long it takes, which with a slow-down is longer than it took. */
-static uint64_t timed_step(struct engine_compute *c, unsigned slot)
+static uint64_t timed_step(struct engine_compute *c, unsigned slot, double slowdown)
 {
 	struct engine_range *r = &c->ranges[slot];
-	const bool stretch = r->emulated && c->o.slowdown > 1;
+	const bool stretch = slowdown > 1;
 	const uint64_t begin = c->o.clock_ns(), cpu = stretch ? c->o.cpu_clock_ns() : 0;
 	const int rc = kerf_engine_step(c->contexts[slot], r->step++);
 	uint64_t took = c->o.clock_ns() - begin;
 
 	assert(rc == 0);
 	if (stretch)
-		took += (uint64_t)((double)(c->o.cpu_clock_ns() - cpu) * (c->o.slowdown - 1));
+		took += (uint64_t)((double)(c->o.cpu_clock_ns() - cpu) * (slowdown - 1));
 	return took;
 }
 
@@ -62,11 +62,12 @@ static bool engine_advance(void *self, unsigned slot, uint64_t now)
 	if (now < r->resume_ns)
 		return false;
 	if (r->step < r->end) {
-		const uint64_t took = timed_step(c, slot);
+		const double slowdown = r->emulated ? kerf_compute_slowdown(&c->o, now) : 1;
+		const uint64_t took = timed_step(c, slot, slowdown);
 
 		r->spent_ns += took;
 		r->resume_ns = now + took;
-		if (r->emulated && c->o.slowdown > 1)
+		if (slowdown > 1)
 			return false;
 	}
 	return r->step == r->end;

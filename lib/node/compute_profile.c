@@ -15,7 +15,7 @@ struct profile_compute {
 	struct kerf_compute base;
 	const struct kerf_model *model;
 	const struct kerf_profile *profile;
-	double slowdown;
+	struct kerf_compute_options o;
 	size_t *offsets; /* by tensor id, in values; SIZE_MAX = never crosses a cut */
 	size_t values;   /* a slot */
 	float **memory;
@@ -33,8 +33,11 @@ static void profile_begin(void *self, unsigned slot, unsigned from, unsigned to,
 	bool emulated)
 {
 	struct profile_compute *c = self;
-	double ns = emulated ? c->slowdown * kerf_profile_range_ns(c->profile, from, to) : 0;
+	double ns = 0;
 
+	if (emulated)
+		ns = kerf_compute_slowdown(&c->o, now) *
+			kerf_profile_range_ns(c->profile, from, to);
 	c->ranges[slot] = (struct profile_range){
 		.from = from, .to = to, .finish_ns = now + (uint64_t)ns, .spent_ns = (uint64_t)ns};
 }
@@ -214,7 +217,7 @@ struct kerf_compute *kerf_compute_profile(const struct kerf_profile *p, const st
 	c->base = (struct kerf_compute){.n_slots = o->slots, .self = c, .ops = &profile_ops};
 	c->model = m;
 	c->profile = p;
-	c->slowdown = o->slowdown > 0 ? o->slowdown : 1;
+	c->o = *o;
 	c->ranges = calloc(o->slots, sizeof(c->ranges[0]));
 	c->memory = calloc(o->slots, sizeof(c->memory[0]));
 	if (!c->ranges || !c->memory || place_tensors(c) < 0)

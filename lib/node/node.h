@@ -95,10 +95,20 @@ struct kerf_compute_ops {
 struct kerf_compute_options {
 	unsigned slots;
 	double slowdown; /* every step takes this many times as long; 0 = 1 */
+	/* The same for a machine whose load changes: it counts where it is set. */
+	double (*slowdown_at)(void *user, uint64_t now);
+	void *user;
 	/* The engine's: the clock that `now` comes from, and the calling thread's CPU time. */
 	uint64_t (*clock_ns)(void);
 	uint64_t (*cpu_clock_ns)(void);
 };
+
+static inline double kerf_compute_slowdown(const struct kerf_compute_options *o, uint64_t now)
+{
+	const double s = o->slowdown_at ? o->slowdown_at(o->user, now) : o->slowdown;
+
+	return s > 0 ? s : 1;
+}
 
 /*
  * The engine, one step a call. The slow-down stretches a step's CPU time: what the machine spent

@@ -22,6 +22,7 @@ static void test_files_hold_the_defaults(void)
 	expect_defaults(KERF_CONF "/device.ini", APP_DEVICE);
 	expect_defaults(KERF_CONF "/server.ini", APP_SERVER);
 	expect_defaults(KERF_CONF "/lab/default.ini", APP_LAB);
+	expect_defaults(KERF_CONF "/links/default.ini", APP_LINKEM);
 }
 
 static bool mentions(const char *text, const char *section, const char *key)
@@ -68,6 +69,7 @@ static void test_files_name_every_key(void)
 	expect_documented(KERF_CONF "/device.ini", APP_DEVICE);
 	expect_documented(KERF_CONF "/server.ini", APP_SERVER);
 	expect_documented(KERF_CONF "/lab/default.ini", APP_LAB);
+	expect_documented(KERF_CONF "/links/default.ini", APP_LINKEM);
 }
 
 UNIT_MAIN("app.settings", UNIT(test_files_hold_the_defaults), UNIT(test_files_name_every_key))
