@@ -1,5 +1,6 @@
 /* The emulator: what a packet costs, how late and how fast real time is, how fast virtual time goes. */
 #include <inttypes.h>
+#include <math.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +8,9 @@
 #include <rte_eal.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
+#include <rte_mbuf_dyn.h>
 
+#include "link/link.h"
 #include "linkem/linkem.h"
 #include "perf.h"
 #include "port/port.h"
@@ -110,7 +113,12 @@ struct traffic {
 	uint64_t end_ns, gap_ns;
 	uint64_t first_ns, last_ns, bytes; /* bytes: of the wire, after the first packet */
 	bool stop;
+	struct watch *watch; /* looks at packets; NULL = nobody does */
+	int offset; /* of their timestamps */
+	double bps;
 };
+
+static void watch_packet(struct watch *w, const struct rte_mbuf *m, int offset, double bps);
 
 /* Bursts of one packet at even distances: what is late is the emulator's release. */
 static int send_all(void *self)
@@ -148,6 +156,8 @@ static void receive_all(struct traffic *t)
 			t->first_ns = t->last_ns;
 		else
 			t->bytes += n * (BYTES + OVERHEAD);
+		for (unsigned i = 0; t->watch && i < n; i++)
+			watch_packet(t->watch, pkts[i], t->offset, t->bps);
 		rte_pktmbuf_free_bulk(pkts, n);
 	}
 }
@@ -170,6 +180,7 @@ static void run_traffic(struct perf *p, struct traffic *t, uint64_t bps, double 
 		perf_fail(p, "%s", err.text);
 	t->end_ns = begin + (uint64_t)(seconds * 1e9);
 	t->gap_ns = (uint64_t)((BYTES + OVERHEAD) * 8e9 / ((double)bps * share));
+	t->bps = (double)bps;
 	t->first_ns = t->bytes = 0;
 	t->stop = false;
 	rte_eal_remote_launch(send_all, t, rte_get_next_lcore(-1, 1, 0));
@@ -229,6 +240,8 @@ static void measure_lateness(struct perf *p, struct traffic *t)
 				.target = figures[i].target});
 }
 
+static void measure_timestamps(struct perf *p, struct traffic *t);
+
 static void measure_real_time(struct perf *p)
 {
 	static const struct {
@@ -248,8 +261,70 @@ static void measure_real_time(struct perf *p)
 	measure_lateness(p, &t);
 	for (unsigned i = 0; i < KERF_ARRAY_LEN(rates); i++)
 		measure_rate(p, &t, rates[i].name, rates[i].bps);
+	measure_timestamps(p, &t);
 	kerf_port_close(&t.a);
 	kerf_port_close(&t.b);
+}
+
+/* ---- hardware and software timestamps on one run ---- */
+
+#define TRAIN 64
+#define MAX_TRAINS 512
+
+struct watch {
+	struct kerf_train exact, poll;
+	double exact_error[MAX_TRAINS], poll_error[MAX_TRAINS];
+	unsigned n;
+};
+
+static double rate_error(const struct kerf_train *t, double bps)
+{
+	struct kerf_sample s;
+
+	return kerf_train_sample(t, TRAIN, &s) ? 100 * fabs(8 / s.tau / bps - 1) : 100;
+}
+
+/* The same packets by their delivery times and by the times of the polls that returned them. */
+static void watch_packet(struct watch *w, const struct rte_mbuf *m, int offset, double bps)
+{
+	const uint64_t stamp = *RTE_MBUF_DYNFIELD(m, offset, rte_mbuf_timestamp_t *);
+
+	kerf_train_add(&w->exact, stamp, 0, BYTES + OVERHEAD);
+	kerf_train_add(&w->poll, perf_clock_ns(), 0, BYTES + OVERHEAD);
+	if (w->exact.packets < TRAIN)
+		return;
+	if (w->n < MAX_TRAINS) {
+		w->exact_error[w->n] = rate_error(&w->exact, bps);
+		w->poll_error[w->n++] = rate_error(&w->poll, bps);
+	}
+	w->exact = w->poll = (struct kerf_train){0};
+}
+
+static void measure_timestamps(struct perf *p, struct traffic *t)
+{
+	const uint64_t bps = 200000000;
+	static struct watch w;
+	int offset;
+	uint64_t flag;
+
+	if (kerf_linkem_timestamp_field(&offset, &flag) < 0)
+		perf_fail(p, "no timestamp field");
+	t->watch = &w;
+	t->offset = offset;
+	run_traffic(p, t, bps, 1.2, p->quick ? 1 : 3, &(struct kerf_linkem_stats){0});
+	t->watch = NULL;
+	if (!w.n)
+		perf_fail(p, "no train of %d packets arrived", TRAIN);
+	perf_add(p,
+		&(struct perf_figure){.name = "rate of 64 packets, exact stamps, p95",
+			.unit = "% error",
+			.n = w.n,
+			.value = perf_quantile(w.exact_error, w.n, .95)});
+	perf_add(p,
+		&(struct perf_figure){.name = "rate of the same packets, poll times, p95",
+			.unit = "% error",
+			.n = w.n,
+			.value = perf_quantile(w.poll_error, w.n, .95)});
 }
 
 /* ---- virtual time ---- */
