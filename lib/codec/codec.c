@@ -1,4 +1,4 @@
-#include "codec/codec.h"
+#include "codec/quant.h"
 
 #include <assert.h>
 #include <string.h>
@@ -54,6 +54,63 @@ static void u8_decode(const void *src, size_t n, float *dst)
 		dst[i] = pixels[i];
 }
 
+/* ---- bf16, q8, q4: whole blocks by the best twin, the rest of a tensor by the scalar one ---- */
+
+static const struct quant_kernel *quant = &kerf_quant_scalar;
+
+/* Runs before main, when there is one thread: the pointer needs no synchronisation after that. */
+__attribute__((constructor)) static void choose_quant(void)
+{
+	__builtin_cpu_init();
+	for (unsigned i = kerf_quant_n_kernels; i-- > 0;)
+		if (kerf_quant_kernels[i]->supported())
+			quant = kerf_quant_kernels[i];
+}
+
+static size_t bf16_bytes(size_t n)
+{
+	return n * 2;
+}
+
+static size_t q8_bytes(size_t n)
+{
+	const size_t rest = n % Q8_VALUES;
+
+	return n / Q8_VALUES * Q8_BYTES + (rest ? Q8_BYTES - Q8_VALUES + rest : 0);
+}
+
+static size_t q4_bytes(size_t n)
+{
+	const size_t rest = n % Q4_VALUES;
+
+	return n / Q4_VALUES * Q4_BYTES + (rest ? 2 + KERF_MIN(rest, Q4_VALUES / 2) : 0);
+}
+
+#define BLOCK_CODEC(name, NAME, BYTES)                                                             \
+	static void name##_encode(const float *src, size_t n, void *dst)                           \
+	{                                                                                          \
+		const size_t blocks = n / NAME##_VALUES, done = blocks * NAME##_VALUES;            \
+                                                                                                   \
+		quant->name##_encode(src, blocks, dst);                                            \
+		if (done < n)                                                                      \
+			kerf_quant_tail_##name##_encode(                                           \
+				src + done, n - done, (uint8_t *)dst + blocks * (BYTES));          \
+	}                                                                                          \
+                                                                                                   \
+	static void name##_decode(const void *src, size_t n, float *dst)                           \
+	{                                                                                          \
+		const size_t blocks = n / NAME##_VALUES, done = blocks * NAME##_VALUES;            \
+                                                                                                   \
+		quant->name##_decode(src, blocks, dst);                                            \
+		if (done < n)                                                                      \
+			kerf_quant_tail_##name##_decode(                                           \
+				(const uint8_t *)src + blocks * (BYTES), n - done, dst + done);    \
+	}
+
+BLOCK_CODEC(bf16, BF16, 2 * BF16_VALUES)
+BLOCK_CODEC(q8, Q8, Q8_BYTES)
+BLOCK_CODEC(q4, Q4, Q4_BYTES)
+
 /* ---- the table ---- */
 
 struct codec {
@@ -66,6 +123,10 @@ struct codec {
 static const struct codec codecs[KERF_CODEC_COUNT] = {
 	[KERF_CODEC_F32] = {{"f32", 16, 64, true}, f32_bytes, f32_encode, f32_decode},
 	[KERF_CODEC_U8] = {{"u8", 64, 64, true}, u8_bytes, u8_encode, u8_decode},
+	[KERF_CODEC_BF16] = {{"bf16", BF16_VALUES, 2 * BF16_VALUES, false}, bf16_bytes, bf16_encode,
+		bf16_decode},
+	[KERF_CODEC_Q8] = {{"q8", Q8_VALUES, Q8_BYTES, false}, q8_bytes, q8_encode, q8_decode},
+	[KERF_CODEC_Q4] = {{"q4", Q4_VALUES, Q4_BYTES, false}, q4_bytes, q4_encode, q4_decode},
 };
 
 static const struct codec *find(enum kerf_codec codec)

@@ -5,8 +5,19 @@
  *	kerf_codec_encode(KERF_CODEC_F32, values, 16, payload);   // one block
  *
  * A block is the smallest unit that decodes alone. A tensor of n values is ceil(n/block_values)
- * blocks; the last one may carry fewer values and is then cut short (f32, u8). No allocation, no
- * state; every function may run on any thread.
+ * blocks; the last one may carry fewer values and is then cut short. No allocation, no state; every
+ * function may run on any thread, and gives the same bytes and values on every machine.
+ *
+ * bf16: each value rounded to nearest, ties to even; NaN stays NaN.
+ *
+ * q8, q4: symmetric levels of a scale s that is the block's own: value = level x s, rounded to
+ * nearest, levels -127 to 127 and -7 to 7. s is the largest finite magnitude / 127 (an f32), or / 7
+ * rounded up to a bf16. So a value is off by at most s/2 (q4: of its rounded s). Infinities become
+ * the largest level, NaN becomes 0, magnitudes above 2^127 saturate, and a block whose magnitudes
+ * are all below 2^-119 is zeros. A scale that no encoder sends counts as 0: whatever bytes arrive,
+ * q8 and q4 decode to finite values. Layout: s, then a signed byte a value; or s, then values i and
+ * i + 16 plus 8 in the low and the high half of byte i (a short block of up to 16 values leaves the
+ * high halves 8).
  */
 #pragma once
 
@@ -16,6 +27,9 @@
 enum kerf_codec {
 	KERF_CODEC_F32 = 0, /* IEEE binary32, little endian: 16 values a block */
 	KERF_CODEC_U8 = 1,  /* raw pixels, cut 0 only: 64 values a block */
+	KERF_CODEC_BF16 = 2, /* the upper half of an f32: 32 values a block of 64 bytes */
+	KERF_CODEC_Q8 = 3,   /* 64 values a block of 68 bytes */
+	KERF_CODEC_Q4 = 4,   /* 32 values a block of 18 bytes */
 	KERF_CODEC_COUNT
 };
 
