@@ -34,7 +34,8 @@ struct app_settings {
 	struct {
 		int mode, codec;
 		uint64_t cut, hedge_min_ns, probe_every;
-		double hysteresis, hedge_factor, pace_gain;
+		double hysteresis, hedge_factor, pace_gain, min_agreement;
+		char codecs[KERF_INI_TEXT_LEN], calibration[KERF_INI_TEXT_LEN];
 	} policy;
 	struct {
 		char kind[KERF_INI_TEXT_LEN], socket[KERF_INI_TEXT_LEN], iface[KERF_INI_TEXT_LEN];

@@ -1,7 +1,16 @@
 /* The device of kerf-device and kerf-lab: what its plan may choose from, and its settings. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "app.h"
+#include "app_calibration.h"
+
+/* Encoding and decoding a value takes about as long with every codec: kerf-perf-codec. */
+#define CODEC_NS_PER_VALUE 0.1
+
+/* policy.codec's choices; negative = the cheapest. */
+static const int fixed_codecs[] = {
+	-1, KERF_CODEC_F32, KERF_CODEC_U8, KERF_CODEC_BF16, KERF_CODEC_Q8, KERF_CODEC_Q4};
 
 static uint64_t cut_wire_bytes(const struct app_model *m, const struct kerf_cut *cut,
 	enum kerf_codec codec, uint32_t payload_bytes, uint32_t overhead)
@@ -33,6 +42,12 @@ static void add_candidate(const struct app_model *m, const struct app_settings *
 	};
 
 	if (!c.local) {
+		for (int i = 0; codec != KERF_CODEC_U8 && i < cut->n_tensors; i++) {
+			const double ns = CODEC_NS_PER_VALUE *
+				(double)kerf_tensor_elements(&m->graph->tensors[cut->tensors[i]]);
+			c.head_ns += ns * s->device.slowdown;
+			c.tail_ns += ns;
+		}
 		c.wire_bytes = cut_wire_bytes(m, cut, codec, payload_bytes,
 			(uint32_t)s->port.overhead);
 		if (!c.wire_bytes)
@@ -41,12 +56,71 @@ static void add_candidate(const struct app_model *m, const struct app_settings *
 	list[(*n)++] = c;
 }
 
+/* Codecs that the plan may use at all, a bit each. */
+static int codecs_of(const struct app_settings *s, uint32_t *codecs, struct kerf_err *err)
+{
+	char copy[KERF_INI_TEXT_LEN], *save = NULL;
+
+	*codecs = 0;
+	if (s->policy.mode != KERF_PLAN_DYNAMIC && s->policy.codec > 0)
+		*codecs = 1u << fixed_codecs[s->policy.codec];
+	snprintf(copy, sizeof(copy), "%s", s->policy.codecs);
+	for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+		const int codec = kerf_codec_by_name(w);
+
+		if (codec < 0)
+			return kerf_err_set(err, -EINVAL,
+				"policy.codecs = %s: '%s' is none of f32, u8, bf16, q8, q4",
+				s->policy.codecs, w);
+		*codecs |= 1u << codec;
+	}
+	return *codecs ? 0 : kerf_err_set(err, -EINVAL, "policy.codecs is empty");
+}
+
+/* A codec that loses something needs a measurement that it is good enough, or nobody who asks. */
+static bool is_accurate(const struct app_settings *s, const struct app_calibration *calibration,
+	unsigned cut, enum kerf_codec codec)
+{
+	const struct app_calibration_entry *e;
+
+	if (kerf_codec_info(codec)->lossless || s->policy.min_agreement == 0 ||
+		s->policy.mode != KERF_PLAN_DYNAMIC)
+		return true;
+	e = app_calibration_find(calibration, cut, codec);
+	return e && e->agreement >= s->policy.min_agreement;
+}
+
+static int load_calibration(const struct app_model *m, const struct app_settings *s,
+	uint32_t codecs, struct app_calibration *c, struct kerf_err *err)
+{
+	*c = (struct app_calibration){0};
+	if (s->policy.calibration[0])
+		return app_calibration_load(c, m->graph, s->policy.calibration, err);
+	for (unsigned i = 0; kerf_codec_info(i); i++)
+		if ((codecs & 1u << i) && !is_accurate(s, c, 0, i))
+			return kerf_err_set(err, -EINVAL,
+				"policy.codecs has %s, which loses accuracy: give "
+				"policy.calibration (kerf-model calibrate makes it), or "
+				"policy.min_agreement = 0",
+				kerf_codec_info(i)->name);
+	return 0;
+}
+
 static int candidates_of(const struct app_model *m, const struct app_settings *s, bool pixels,
 	uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
 	struct kerf_err *err)
 {
+	struct app_calibration calibration;
+	uint32_t codecs;
+	int rc = codecs_of(s, &codecs, err);
+
 	*n = 0;
-	*candidates = calloc(m->model.n_cuts + 1, sizeof(**candidates));
+	*candidates = NULL;
+	if (rc == 0)
+		rc = load_calibration(m, s, codecs, &calibration, err);
+	if (rc < 0)
+		return rc;
+	*candidates = calloc((size_t)m->model.n_cuts * KERF_CODEC_COUNT, sizeof(**candidates));
 	if (!*candidates)
 		return kerf_err_set(err, -ENOMEM, "no memory for %u cuts", m->model.n_cuts);
 	for (unsigned k = 0; k < m->model.n_cuts; k++) {
@@ -54,10 +128,17 @@ static int candidates_of(const struct app_model *m, const struct app_settings *s
 
 		if (!last && (!m->model.cuts[k].candidate || !kerf_model_can_cut(&m->model, k)))
 			continue;
-		if (k == 0 && pixels)
-			add_candidate(m, s, k, KERF_CODEC_U8, payload_bytes, *candidates, n);
-		add_candidate(m, s, k, KERF_CODEC_F32, payload_bytes, *candidates, n);
+		for (unsigned codec = 0; codec < KERF_CODEC_COUNT; codec++) {
+			const bool local = last && codec == KERF_CODEC_F32;
+			const bool fits = codec != KERF_CODEC_U8 || (k == 0 && pixels);
+
+			if (local ||
+				(!last && fits && (codecs & 1u << codec) &&
+					is_accurate(s, &calibration, k, codec)))
+				add_candidate(m, s, k, codec, payload_bytes, *candidates, n);
+		}
 	}
+	app_calibration_free(&calibration);
 	return 0;
 }
 
@@ -72,12 +153,10 @@ static bool offered(const struct kerf_plan_candidate *c, unsigned n, int cut, in
 static int policy_of(const struct app_settings *s, const struct kerf_plan_candidate *c, unsigned n,
 	struct kerf_plan_options *policy, struct kerf_err *err)
 {
-	static const int codecs[] = {-1, KERF_CODEC_F32, KERF_CODEC_U8};
-
 	*policy = (struct kerf_plan_options){
 		.mode = (enum kerf_plan_mode)s->policy.mode,
 		.fixed_cut = (int)s->policy.cut,
-		.fixed_codec = codecs[s->policy.codec],
+		.fixed_codec = fixed_codecs[s->policy.codec],
 		.hysteresis = s->policy.hysteresis,
 		.hedge_factor = s->policy.hedge_factor,
 		.hedge_min_ns = s->policy.hedge_min_ns,
@@ -88,7 +167,9 @@ static int policy_of(const struct app_settings *s, const struct kerf_plan_candid
 		return kerf_err_set(err, -EINVAL,
 			"policy.cut = %d with codec %s is no cut of this network (0 to %d; "
 			"kerf-model inspect lists them; u8 carries pixels, at cut 0 only)",
-			policy->fixed_cut, policy->fixed_codec < 0 ? "auto"
+			policy->fixed_cut,
+			policy->fixed_codec < 0
+				? "auto"
 				: kerf_codec_info((unsigned)policy->fixed_codec)->name,
 			c[n - 1].cut);
 	return 0;

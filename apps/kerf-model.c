@@ -14,6 +14,8 @@ static const char help[] =
 	"times\n"
 	"  run F|NAME -i INPUT      run pictures or tensors through it, whole or split at a cut\n"
 	"  profile F|NAME -o P.json record head and tail times of every cut\n"
+	"  calibrate F|NAME --images DIR -o C.json\n"
+	"                           measure what each codec costs in accuracy at each cut\n"
 	"\n"
 	"F is an ONNX file, NAME a known architecture (kerf-model make lists them).\n"
 	"kerf-model COMMAND --help tells more; --version prints the version.\n"
@@ -29,6 +31,7 @@ static const struct command commands[] = {
 	{"inspect", model_inspect},
 	{"run", model_run},
 	{"profile", model_profile},
+	{"calibrate", model_calibrate},
 };
 
 static int dispatch(int argc, char **argv)
@@ -42,7 +45,7 @@ static int dispatch(int argc, char **argv)
 		argv[1] = name;
 		return commands[i].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "kerf-model: %s: make, inspect, run or profile expected, see --help\n",
+	fprintf(stderr, "kerf-model: %s: make, inspect, run, profile or calibrate expected, see --help\n",
 		argv[1]);
 	return MODEL_USAGE;
 }

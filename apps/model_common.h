@@ -26,6 +26,7 @@ int model_make(int argc, char **argv);
 int model_inspect(int argc, char **argv);
 int model_run(int argc, char **argv);
 int model_profile(int argc, char **argv);
+int model_calibrate(int argc, char **argv);
 
 /* Prints "kerf-model COMMAND: text" to stderr and returns MODEL_FAILED. */
 int model_fail(const char *command, const struct kerf_err *err);

@@ -21,15 +21,11 @@ static const char help[] =
 	"\n"
 	"  -i, --input INPUT      picture, video, .npy, .f32 or a directory of pictures\n"
 	"      --cut K            split before node K (kerf-model inspect shows the cuts)\n"
-	"      --codec C          of what crosses: f32, or u8 (pixels, cut 0 only) (f32)\n"
+	"      --codec C          of what crosses: f32, bf16, q8, q4, or u8 (pixels, cut 0) (f32)\n"
 	"  -o, --output OUT.npy   write all outputs, in ONNX order\n"
 	"      --top N            classes to show (5)\n"
 	"      --labels FILE      class names, one a line\n"
-	"      --mean A[,B,C]     value = (pixel - mean) / std, each per channel in the order\n"
-	"      --std A[,B,C]      that the network gets them (ImageNet's)\n"
-	"      --channels ORDER   rgb or bgr (rgb)\n"
-	"      --resize HOW       crop, crop:F (a centred square of F of the shorter side, then\n"
-	"                         scaled) or stretch (crop:0.875)\n"
+	RUN_PIXEL_HELP
 	"      --threads N        compute threads for one frame (1)\n"
 	"      --help             this text\n";
 
@@ -38,10 +34,6 @@ enum {
 	OPT_CODEC,
 	OPT_TOP,
 	OPT_LABELS,
-	OPT_MEAN,
-	OPT_STD,
-	OPT_CHANNELS,
-	OPT_RESIZE,
 	OPT_THREADS
 };
 
@@ -52,67 +44,13 @@ static const struct option long_options[] = {
 	{"codec", required_argument, NULL, OPT_CODEC},
 	{"top", required_argument, NULL, OPT_TOP},
 	{"labels", required_argument, NULL, OPT_LABELS},
-	{"mean", required_argument, NULL, OPT_MEAN},
-	{"std", required_argument, NULL, OPT_STD},
-	{"channels", required_argument, NULL, OPT_CHANNELS},
-	{"resize", required_argument, NULL, OPT_RESIZE},
+	RUN_PIXEL_OPTIONS,
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
 
 /* ---- options ---- */
-
-/* "a" or "a,b,c": one number for all channels, or up to four. */
-static bool parse_channels(const char *name, const char *text, float *values, unsigned *n)
-{
-	const char *at = text;
-
-	*n = 0;
-	for (;;) {
-		char one[32];
-		double value;
-		size_t len = strcspn(at, ",");
-
-		if (*n == RUN_MAX_CHANNELS || len >= sizeof(one))
-			break;
-		memcpy(one, at, len);
-		one[len] = '\0';
-		if (kerf_parse_double(one, &value) < 0 || !isfinite((float)value))
-			break;
-		values[(*n)++] = (float)value;
-		if (!at[len])
-			return true;
-		at += len + 1;
-	}
-	model_usage(COMMAND, "%s %s: one to four numbers with commas between expected", name, text);
-	return false;
-}
-
-static bool parse_std(const char *text, struct run_options *o)
-{
-	if (!parse_channels("--std", text, o->std, &o->n_std))
-		return false;
-	for (unsigned i = 0; i < o->n_std; i++)
-		if (!(o->std[i] > 0) || !isfinite(1 / o->std[i])) {
-			model_usage(COMMAND, "--std %s: positive numbers expected", text);
-			return false;
-		}
-	return true;
-}
-
-static bool parse_resize(const char *text, struct run_options *o)
-{
-	o->resize = strcmp(text, "stretch") == 0 ? KERF_RESIZE_STRETCH : KERF_RESIZE_CROP;
-	o->crop = 0; /* the source's default */
-	if (o->resize == KERF_RESIZE_STRETCH || strcmp(text, "crop") == 0)
-		return true;
-	if (strncmp(text, "crop:", 5) == 0 && kerf_parse_double(text + 5, &o->crop) == 0 &&
-		o->crop > 0 && o->crop <= 1)
-		return true;
-	model_usage(COMMAND, "--resize %s: stretch, crop or crop:F with 0 < F <= 1 expected", text);
-	return false;
-}
 
 static bool parse_codec(const char *text, struct run_options *o)
 {
@@ -128,15 +66,6 @@ static bool parse_codec(const char *text, struct run_options *o)
 			kerf_codec_info(c)->name);
 	}
 	model_usage(COMMAND, "--codec %s: unknown, one of %s expected", text, known);
-	return false;
-}
-
-static bool parse_order(const char *text, struct run_options *o)
-{
-	o->bgr = strcmp(text, "bgr") == 0;
-	if (o->bgr || strcmp(text, "rgb") == 0)
-		return true;
-	model_usage(COMMAND, "--channels %s: rgb or bgr expected", text);
 	return false;
 }
 
@@ -161,14 +90,10 @@ static bool parse_option(int c, const char *value, struct run_options *o)
 	case OPT_CODEC: return parse_codec(value, o);
 	case OPT_TOP: return model_option_number(COMMAND, "--top", value, 1, MAX_TOP, &o->top);
 	case OPT_LABELS: o->labels = value; return true;
-	case OPT_MEAN: return parse_channels("--mean", value, o->mean, &o->n_mean);
-	case OPT_STD: return parse_std(value, o);
-	case OPT_CHANNELS: return parse_order(value, o);
-	case OPT_RESIZE: return parse_resize(value, o);
 	case OPT_THREADS:
 		return model_option_number(
 			COMMAND, "--threads", value, 1, MODEL_MAX_THREADS, &o->threads);
-	default: return false; /* getopt has said why */
+	default: return run_pixel_option(COMMAND, c, value, o);
 	}
 }
 

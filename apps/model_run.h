@@ -28,6 +28,25 @@ struct run_options {
 	double crop;
 };
 
+/* How pixels become inputs: options of every subcommand that reads pictures. */
+enum { RUN_OPT_MEAN = 512, RUN_OPT_STD, RUN_OPT_CHANNELS, RUN_OPT_RESIZE };
+
+#define RUN_PIXEL_OPTIONS                                                                          \
+	{"mean", required_argument, NULL, RUN_OPT_MEAN},                                           \
+		{"std", required_argument, NULL, RUN_OPT_STD},                                     \
+		{"channels", required_argument, NULL, RUN_OPT_CHANNELS},                           \
+		{"resize", required_argument, NULL, RUN_OPT_RESIZE}
+
+#define RUN_PIXEL_HELP                                                                             \
+	"      --mean A[,B,C]     value = (pixel - mean) / std, each per channel in the order\n"    \
+	"      --std A[,B,C]      that the network gets them (ImageNet's)\n"                        \
+	"      --channels ORDER   rgb or bgr (rgb)\n"                                               \
+	"      --resize HOW       crop, crop:F (a centred square of F of the shorter side, then\n"  \
+	"                         scaled) or stretch (crop:0.875)\n"
+
+/* Takes one of them, or prints a usage line and is false. */
+bool run_pixel_option(const char *command, int c, const char *value, struct run_options *o);
+
 /* ---- inputs ---- */
 
 struct run_inputs {

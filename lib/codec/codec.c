@@ -5,6 +5,8 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire is little endian, and copied");
 
+#define MAX_BLOCK 68 /* bytes: q8's */
+
 /* ---- f32 ---- */
 
 static size_t f32_bytes(size_t n)
@@ -163,4 +165,16 @@ void kerf_codec_decode(enum kerf_codec codec, const void *src, size_t n, float *
 {
 	if (n)
 		find(codec)->decode(src, n, dst);
+}
+
+void kerf_codec_round_trip(enum kerf_codec codec, float *values, size_t n)
+{
+	const struct codec *c = find(codec);
+	uint8_t block[MAX_BLOCK];
+
+	for (size_t i = 0; i < n; i += c->info.block_values) {
+		const size_t now = KERF_MIN(n - i, c->info.block_values);
+		c->encode(values + i, now, block);
+		c->decode(block, now, values + i);
+	}
 }

@@ -67,3 +67,5 @@ void kerf_pixels_to_f32(const struct kerf_pixel_format *f, const uint8_t *src, s
 /* f32 values -> blocks. n is a multiple of block_values except at a tensor's end. */
 void kerf_codec_encode(enum kerf_codec codec, const float *src, size_t n, void *dst);
 void kerf_codec_decode(enum kerf_codec codec, const void *src, size_t n, float *dst);
+/* values = decode(encode(values)): what arrives when they are sent. */
+void kerf_codec_round_trip(enum kerf_codec codec, float *values, size_t n);

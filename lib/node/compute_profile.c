@@ -3,9 +3,6 @@
 
 #include "node/node.h"
 
-/* Added to the seed when a tail finds a value that no head has written. */
-#define SPOILED 0x5bd1e995u
-
 struct profile_range {
 	unsigned from, to;
 	uint64_t finish_ns, spent_ns;
@@ -96,25 +93,32 @@ static bool intact(const float *v, size_t n, uint32_t seed, int id)
 	return !wrong;
 }
 
-/* Seed of the frame in a slot, from what a range that starts at node `from` reads. */
+/* Seed of the frame in a slot, from what a range that starts at node `from` reads. Tensors that are
+ * not as a head wrote them, because something was lost or damaged, have one of their own: two ends
+ * agree about the output only when they hold the same values. */
 static uint32_t range_seed(struct profile_compute *c, unsigned slot, unsigned from)
 {
 	const struct kerf_graph *g = c->model->graph;
 	const struct kerf_cut *cut = &c->model->cuts[from];
-	uint32_t seed;
+	uint32_t seed, damaged = 0;
+	bool whole = true;
 
 	if (cut->tensors[0] == g->input)
 		return hash_values(profile_tensor(c, slot, g->input),
-			kerf_tensor_elements(&g->tensors[g->input]));
+			(size_t)kerf_tensor_elements(&g->tensors[g->input]));
 	memcpy(&seed, profile_tensor(c, slot, cut->tensors[0]), sizeof(seed));
 	for (int i = 0; i < cut->n_tensors; i++) {
 		int id = cut->tensors[i];
+		const float *v = profile_tensor(c, slot, id);
+		const size_t n = (size_t)kerf_tensor_elements(&g->tensors[id]);
 
-		if (id != g->input && !intact(profile_tensor(c, slot, id),
-					      kerf_tensor_elements(&g->tensors[id]), seed, id))
-			return seed + SPOILED;
+		if (id == g->input)
+			continue;
+		whole = whole && intact(v, n, seed, id);
+		if (!whole)
+			damaged = damaged * 31 + hash_values(v, n);
 	}
-	return seed;
+	return whole ? seed : damaged;
 }
 
 static void range_write(struct profile_compute *c, unsigned slot, unsigned to, uint32_t seed)

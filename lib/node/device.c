@@ -83,6 +83,9 @@ struct kerf_device *kerf_device_create(const struct kerf_device_options *o, stru
 	}
 	if (kerf_plan_create(&d->plan, &o->policy, o->candidates, o->n_candidates, err) < 0)
 		goto fail;
+	for (unsigned i = 0; i < o->n_candidates; i++)
+		if (!o->candidates[i].local)
+			d->codecs |= 1u << o->candidates[i].codec;
 	if (create_frames(d) < 0 || create_verify(d) < 0) {
 		kerf_err_set(err, -ENOMEM, "no memory for %u frames in flight", d->o.in_flight);
 		goto fail;

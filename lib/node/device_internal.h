@@ -38,6 +38,8 @@ struct verify_entry {
 	uint32_t number;
 	struct kerf_frame_input input;
 	bool exact; /* the server that made it promised the same bits */
+	unsigned cut;
+	enum kerf_codec codec;
 	float *output;
 };
 
@@ -60,6 +62,7 @@ struct kerf_device {
 	struct kerf_device_options o;
 	struct kerf_net net;
 	struct kerf_plan plan;
+	uint32_t codecs; /* of its candidates, a bit each */
 	struct kerf_link up, down;
 	struct session session;
 	struct frame *frames;
@@ -74,7 +77,8 @@ struct kerf_device {
 	struct {
 		struct verify_entry entries[DEVICE_VERIFY_QUEUE];
 		unsigned head, count;
-		bool begun;
+		/* Of the oldest entry: nothing, the part before a cut that lost something, the rest. */
+		enum { VERIFY_WAITS, VERIFY_HEAD, VERIFY_TAIL } stage;
 		unsigned slot;
 	} verify;
 	struct outbox out;

@@ -144,6 +144,13 @@ void session_acked(struct kerf_device *d, const struct kerf_header *h, const uin
 		d->net.drops[KERF_DROP_UNEXPECTED]++;
 		return;
 	}
+	if (d->codecs & ~ack.codecs) {
+		snprintf(s->refusal, sizeof(s->refusal),
+			"the server does not speak all codecs of the plan (it has %#x, needed are "
+			"%#x)", ack.codecs, d->codecs);
+		enter(s, KERF_SESSION_REFUSED);
+		return;
+	}
 	enter(s, KERF_SESSION_READY);
 	s->id = h->session;
 	s->heard_ns = now;

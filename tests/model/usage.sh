@@ -21,7 +21,7 @@ done
 kerf-model --help > help.txt || fail "--help"
 kerf-model --version | grep -q '^kerf-model [0-9]' || fail "--version"
 kerf-model > out.txt 2>&1 && fail "no command"
-refuses 2 "make, inspect, run or profile expected" frobnicate
+refuses 2 "make, inspect, run, profile or calibrate expected" frobnicate
 
 make_picture a.ppm 3
 echo "this is text" > text.png
@@ -55,7 +55,7 @@ refuses 1 "cannot write" profile s.onnx -o nowhere/p.json --rounds 1
 
 refuses 2 "-i INPUT is missing" run s.onnx
 refuses 2 "--cut x" run s.onnx -i a.ppm --cut x
-refuses 2 "--codec q9: unknown, one of f32, u8 expected" run s.onnx -i a.ppm --cut 1 --codec q9
+refuses 2 "--codec q9: unknown, one of f32, u8, bf16, q8, q4 expected" run s.onnx -i a.ppm --cut 1 --codec q9
 refuses 2 "--codec needs --cut" run s.onnx -i a.ppm --codec u8
 refuses 2 "--std 1,0,1: positive" run s.onnx -i a.ppm --std 1,0,1
 refuses 2 "--mean 1,,2" run s.onnx -i a.ppm --mean 1,,2
@@ -107,3 +107,6 @@ kill -TERM $!
 wait $! && fail "SIGTERM is no success"
 test "$(ls | grep -c '\.tmp$')" = 0 || fail "temporary files are left"
 exit 0
+refuses 2 "--images DIR is missing" calibrate s.onnx -o d.json
+refuses 2 "-o FILE is missing" calibrate s.onnx --images .
+refuses 2 "--resize bend" calibrate s.onnx --images . -o d.json --resize bend

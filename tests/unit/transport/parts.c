@@ -12,20 +12,22 @@ struct model {
 };
 
 static void lay_out(struct model *m, const struct kerf_part *parts, unsigned n_parts,
-	unsigned block_values, size_t value_bytes)
+	enum kerf_codec codec)
 {
+	const size_t block = kerf_codec_info(codec)->block_values;
 	size_t at = 0;
 
 	m->blocks = 0;
 	for (unsigned i = 0; i < n_parts; i++)
-		for (size_t v = 0; v < parts[i].n; v++) {
-			const uint8_t *src = parts[i].pixels ? parts[i].pixels + v
-							     : (uint8_t *)&parts[i].values[v];
+		for (size_t v = 0; v < parts[i].n; v += block) {
+			const size_t n = KERF_MIN(block, parts[i].n - v);
 
-			if (v % block_values == 0)
-				m->start[m->blocks++] = at;
-			memcpy(&m->bytes[at], src, value_bytes);
-			at += value_bytes;
+			m->start[m->blocks++] = at;
+			if (codec == KERF_CODEC_U8)
+				memcpy(&m->bytes[at], parts[i].pixels + v, n);
+			else
+				kerf_codec_encode(codec, parts[i].values + v, n, &m->bytes[at]);
+			at += kerf_codec_bytes(codec, n);
 		}
 	m->start[m->blocks] = at;
 }
@@ -55,14 +57,13 @@ static void check_parts(const size_t *sizes, unsigned n_parts, enum kerf_codec c
 {
 	static struct model m;
 	struct kerf_part parts[KERF_MAX_PARTS] = {0}, copies[KERF_MAX_PARTS] = {0};
-	size_t value_bytes = codec == KERF_CODEC_U8 ? 1 : 4, total = 0;
+	const size_t value_bytes = codec == KERF_CODEC_U8 ? 1 : 4;
 
 	for (unsigned i = 0; i < n_parts; i++) {
 		float *from = bench_values(sizes[i]), *to = bench_values(sizes[i]);
 
 		bench_fill(from, sizes[i], i);
 		parts[i].n = copies[i].n = sizes[i];
-		total += sizes[i];
 		if (codec == KERF_CODEC_U8) {
 			parts[i].pixels = (uint8_t *)from;
 			copies[i].pixels = (uint8_t *)to;
@@ -71,9 +72,9 @@ static void check_parts(const size_t *sizes, unsigned n_parts, enum kerf_codec c
 			copies[i].values = to;
 		}
 	}
-	lay_out(&m, parts, n_parts, kerf_codec_info(codec)->block_values, value_bytes);
+	lay_out(&m, parts, n_parts, codec);
 	CU_ASSERT_EQUAL(kerf_parts_blocks(parts, n_parts, codec), m.blocks);
-	CU_ASSERT_EQUAL(kerf_parts_bytes(parts, n_parts, codec), total * value_bytes);
+	CU_ASSERT_EQUAL(kerf_parts_bytes(parts, n_parts, codec), m.start[m.blocks]);
 	for (uint64_t end = m.blocks; end > 0;) {
 		uint64_t n = KERF_MIN(step, end);
 
@@ -84,6 +85,8 @@ static void check_parts(const size_t *sizes, unsigned n_parts, enum kerf_codec c
 		void *from = codec == KERF_CODEC_U8 ? (void *)parts[i].pixels : parts[i].values;
 		void *to = codec == KERF_CODEC_U8 ? (void *)copies[i].pixels : copies[i].values;
 
+		if (codec != KERF_CODEC_U8)
+			kerf_codec_round_trip(codec, from, sizes[i]);
 		CU_ASSERT_EQUAL(memcmp(from, to, sizes[i] * value_bytes), 0);
 		free(from);
 		free(to);
