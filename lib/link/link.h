@@ -71,36 +71,65 @@ bool kerf_train_sample(const struct kerf_train *t, uint32_t expected, struct ker
 
 /* ---- what the sender of trains knows about its direction ---- */
 
-#define KERF_LINK_SAMPLES 3
-#define KERF_LINK_RTT_SAMPLES 16
+#define KERF_LINK_BASE_NS (10 * KERF_NS_PER_S) /* the base RTT is the smallest of so long */
+#define KERF_LINK_BASE_SLOTS 20 /* in so many steps */
+#define KERF_LINK_SHORT_PACKETS 64 /* a shorter train is short */
 
-/* Zero-initialise. Harmonic mean of the rates of the last samples; smallest of the last RTTs. */
+/*
+ * Zero-initialise. A Kalman filter tracks x = ln(rate in byte/s) with variance v: between samples v
+ * grows by the drift q (1/s), a sample's own noise is at least its error bound. Drift and noise are
+ * told apart by the autocorrelation of successive differences: noise makes them alternate, drift
+ * does not. Two CUSUMs of the normalised innovation (k = 0.5, h = 4 down and 5 up) and an outlier
+ * rule raise an alarm: then v opens, and the next sample counts almost alone. Short trains may see
+ * another rate than long ones: their mean difference, in ln, is learnt and taken off.
+ */
 struct kerf_link {
-	double taus[KERF_LINK_SAMPLES]; /* newest first */
-	unsigned n_taus;                /* of them that are set */
-	uint64_t sampled_ns;  /* when the last one was */
-	uint64_t rtt_ns[KERF_LINK_RTT_SAMPLES]; /* newest first */
+	bool known;
+	double x, v;
+	double y_before;   /* the sample before, of its own size class */
+	bool have_before;
+	double dy_before, c0, c1; /* of successive differences: last, variance, covariance */
+	double interval_s; /* between samples, EWMA */
+	double down, up;   /* CUSUM */
+	double short_bias;
+	bool alarm;        /* raised, and not taken yet */
+	bool doubt;        /* the last sample raised it, or there is too little to go by */
+	uint64_t alarms;
+	uint64_t sampled_ns, long_ns; /* when the last one was, and the last of a long train */
+	struct { uint64_t begin_ns, least; } rtt[KERF_LINK_BASE_SLOTS]; /* newest first */
 	unsigned n_rtts;
+	double srtt, rttvar; /* ns, RFC 6298 */
 	double loss; /* EWMA over packets, weight 1/256 */
 	uint64_t samples[KERF_LABEL_COUNT]; /* counted by label */
 	uint64_t refused;                   /* values out of any sense: counted, not used */
 };
 
 /*
- * Takes a sample. SENDER and RECEIVER may only make the estimate faster, TIMED_OUT only slower:
- * they are bounds, which correct the samples that they contradict. The first SENDER or RECEIVER is
- * taken as it is (a link at least this fast is better than none); a first TIMED_OUT tells nothing.
- * NONE and INVALID change nothing. tau outside [1e-13, 10] s/byte is refused and counted.
+ * Takes a sample. SENDER and RECEIVER may only make the estimate faster, TIMED_OUT only slower, with
+ * less weight: they are bounds. The first SENDER or RECEIVER is taken as it is (a link at least this
+ * fast is better than none); a first TIMED_OUT tells nothing. NONE and INVALID change nothing. tau
+ * outside [1e-13, 10] s/byte and a time before the last one are refused and counted.
  */
 void kerf_link_update(struct kerf_link *l, const struct kerf_sample *s, uint64_t now_ns);
 /* 0 and more than a minute are refused. */
-void kerf_link_update_rtt(struct kerf_link *l, uint64_t rtt_ns);
+void kerf_link_update_rtt(struct kerf_link *l, uint64_t rtt_ns, uint64_t now_ns);
 /* More lost than sent is refused. */
 void kerf_link_update_loss(struct kerf_link *l, uint32_t packets, uint32_t lost);
 
 bool kerf_link_known(const struct kerf_link *l);          /* at least one sample */
-double kerf_link_tau(const struct kerf_link *l);          /* s per byte; 0 when not known */
-double kerf_link_rate_bps(const struct kerf_link *l);     /* 8/tau; 0 when not known */
-uint64_t kerf_link_base_rtt_ns(const struct kerf_link *l); /* smallest of the last 16; 0 = none */
+/* E[1/rate] in s per byte, which is what a cost needs: exp(-x + v/2); 0 when not known. */
+double kerf_link_tau(const struct kerf_link *l);
+/* The same for a train of so many packets. */
+double kerf_link_tau_for(const struct kerf_link *l, uint32_t packets);
+/* s per byte at a rate that the link hardly exceeds, exp(-x - sigma): who paces slower than that sees only himself. */
+double kerf_link_pace_tau(const struct kerf_link *l);
+double kerf_link_rate_bps(const struct kerf_link *l);     /* 8 exp(x); 0 when not known */
+double kerf_link_sigma(const struct kerf_link *l);        /* of ln(rate) */
+/* Whether an alarm was raised since the last call. */
+bool kerf_link_take_alarm(struct kerf_link *l);
+/* More samples are wanted soon: after an alarm, or sigma is above 0.5. */
+bool kerf_link_uncertain(const struct kerf_link *l);
+uint64_t kerf_link_base_rtt_ns(const struct kerf_link *l); /* 0 = none */
+uint64_t kerf_link_rto_ns(const struct kerf_link *l);      /* RFC 6298 without its floor; 0 = none */
 /* Forgets everything that a lost peer makes stale. */
 void kerf_link_reset(struct kerf_link *l);

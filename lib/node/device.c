@@ -138,7 +138,7 @@ static void learn_rtt(struct kerf_device *d, const struct kerf_sender *s,
 	const uint64_t queued = r->duration_ns > sent ? r->duration_ns - sent : 0;
 
 	if (s->repeats == 0 && rtt < 60 * KERF_NS_PER_S && queued < rtt)
-		kerf_link_update_rtt(&d->up, rtt - queued);
+		kerf_link_update_rtt(&d->up, rtt - queued, now);
 }
 
 struct kerf_sample report_sample(const struct kerf_report *r)

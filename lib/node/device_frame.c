@@ -61,6 +61,10 @@ static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64
 		.tau = kerf_link_tau(&d->up),
 		.rtt_ns = kerf_link_base_rtt_ns(&d->up),
 		.wait_ns = d->server_work_ns > age ? d->server_work_ns - age : 0,
+		.loss = d->up.loss,
+		.sigma = kerf_link_sigma(&d->up),
+		.alarm = kerf_link_take_alarm(&d->up),
+		.uncertain = kerf_link_uncertain(&d->up),
 	};
 	if (kerf_link_known(&d->down))
 		in->result_ns = (uint64_t)(1e9 * kerf_link_tau(&d->down) *
@@ -96,6 +100,7 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 	f->started_ns = now;
 	f->remote_open = false;
 	f->early = (struct kerf_sample){0};
+	f->arrived_ns = 0;
 	f->sender.wire_bytes = 0;
 	d->next_frame++;
 	d->stats.frames++;
@@ -196,7 +201,7 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 		.frame = f->number,
 		.cut = (uint16_t)f->choice.cut,
 		.codec = f->choice.codec,
-		.tau = tau / d->o.pace_gain,
+		.tau = kerf_link_pace_tau(&d->up) / d->o.pace_gain,
 	};
 
 	msg.n_parts = make_parts(d, f, msg.parts);
@@ -240,6 +245,17 @@ static void count_frame(struct kerf_device *d, const struct frame *f, enum kerf_
 	d->stats.hedged += f->record.hedged;
 }
 
+/* The device was faster. When all tensors had arrived, the server has worked on them since, the result's
+ * way back aside. */
+static void learn_from_server(struct kerf_device *d, const struct frame *f, uint64_t now)
+{
+	const uint64_t way_ns = kerf_link_base_rtt_ns(&d->up);
+
+	if (f->arrived_ns && now - f->arrived_ns > way_ns)
+		kerf_plan_observe_late(&d->plan, f->choice.candidate,
+			(double)(now - f->arrived_ns - way_ns));
+}
+
 static void complete(struct kerf_device *d, struct frame *f, enum kerf_where where, uint64_t now)
 {
 	struct kerf_frame_record *r = &f->record;
@@ -259,8 +275,10 @@ static void complete(struct kerf_device *d, struct frame *f, enum kerf_where whe
 		output = d->o.compute->ops->tensor(d->o.compute->self, f->slot,
 			d->o.model->graph->output);
 	}
-	if (f->remote_open && where != KERF_WHERE_REMOTE)
+	if (f->remote_open && where != KERF_WHERE_REMOTE) {
+		learn_from_server(d, f, now);
 		cancel_remote(d, f, now);
+	}
 	f->remote_open = false;
 	if (f->receiver.active && !f->receiver.complete)
 		kerf_receiver_finish(&f->receiver);
@@ -416,8 +434,9 @@ void frame_poll(struct kerf_device *d, struct frame *f, uint64_t now)
 		struct kerf_report r;
 
 		kerf_receiver_report(&f->receiver, &r, now);
-		outbox_put(&d->out, kerf_report_packet(&d->net, &d->session.peer, d->session.id,
-			f->number, &r, now));
+		outbox_put(&d->out,
+			kerf_report_packet(&d->net, &d->session.peer, d->session.id, f->number, &r,
+				now));
 		if (f->receiver.complete)
 			kerf_receiver_finish(&f->receiver);
 	}
@@ -432,15 +451,42 @@ uint64_t frame_next(const struct kerf_device *d, const struct frame *f)
 	if (f->state == FRAME_REMOTE)
 		t = KERF_MIN(t, f->hedge_at_ns);
 	if (f->remote_open)
-		t = KERF_MIN(t, f->sender.state == KERF_SENDER_FAILED ? 0
-				: kerf_sender_next(&f->sender));
+		t = KERF_MIN(t,
+			f->sender.state == KERF_SENDER_FAILED ? 0 : kerf_sender_next(&f->sender));
 	return t;
+}
+
+/* Of what makes a result late, so much beyond the prediction is enough when it is foreseen. */
+#define EARLY_SHARE 0.2
+
+/*
+ * An early report tells how fast the frame itself goes: when its result would come later than predicted
+ * and than the device could have finished, it does not wait to see that.
+ */
+static void judge_early(struct kerf_device *d, struct frame *f, uint64_t now)
+{
+	const struct kerf_sample *s = &f->early;
+	const struct kerf_plan_choice *c = &f->choice;
+	const double wire_ns = 1e9 * s->tau * (double)d->plan.candidates[c->candidate].wire_bytes;
+	const double result_ns = (double)(f->sent_ns - f->started_ns) + wire_ns +
+		(double)kerf_link_base_rtt_ns(&d->up) + c->wait_ns + c->tail_ns;
+	const double here_ns = (double)(now - f->started_ns) +
+		kerf_plan_rest_ns(&d->plan, c->candidate);
+
+	const double late = 1 + EARLY_SHARE * (d->plan.options.hedge_factor - 1);
+
+	if (f->state == FRAME_REMOTE && s->label == KERF_LABEL_BOTTLENECK && result_ns > here_ns &&
+		result_ns > late * c->total_ns)
+		f->hedge_at_ns = KERF_MIN(f->hedge_at_ns, now);
 }
 
 void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_report *r, uint64_t now)
 {
 	device_learn(d, &f->sender, r, now);
+	if (r->flags & KERF_REPORT_COMPLETE && !f->arrived_ns)
+		f->arrived_ns = now;
 	f->early = r->flags & KERF_REPORT_COMPLETE ? (struct kerf_sample){0} : report_sample(r);
+	judge_early(d, f, now);
 	kerf_sender_report(&f->sender, r, now);
 }
 

@@ -27,6 +27,7 @@ struct frame {
 	struct kerf_plan_choice choice;
 	struct kerf_frame_record record;
 	uint64_t due_ns, started_ns, sent_ns, hedge_at_ns;
+	uint64_t arrived_ns; /* when a report said that all tensors are there; 0 = none has */
 	struct kerf_sender sender;
 	struct kerf_receiver receiver;
 	struct kerf_sample early; /* from a report before the last packet, not used yet */

@@ -157,10 +157,9 @@ void session_acked(struct kerf_device *d, const struct kerf_header *h, const uin
 	s->same_fingerprint = ack.fingerprint == d->o.fingerprint;
 	d->net.payload_bytes = ack.payload_bytes;
 	d->stats.sessions++;
-	kerf_link_update_rtt(&d->up, now - s->asked_ns);
+	kerf_link_update_rtt(&d->up, now - s->asked_ns, now);
 	if (ack.whole_ns && d->o.whole_ns > 0)
-		d->plan.theta_tail = KERF_MIN(64.0,
-			KERF_MAX(1 / 64.0, (double)ack.whole_ns / d->o.whole_ns));
+		kerf_plan_server_speed(&d->plan, (double)ack.whole_ns / d->o.whole_ns);
 }
 
 void session_error(struct kerf_device *d, const struct kerf_header *h, const uint8_t *body,

@@ -205,7 +205,7 @@ static void send_result(struct kerf_server *s, struct job *j, uint64_t now)
 		.n_parts = 1,
 		.descriptor = {.queue_ns = j->queue_ns, .tail_ns = took, .n_tensors = 1},
 		.payload_bytes = j->client->payload_bytes,
-		.tau = tau / 1.25,
+		.tau = kerf_link_pace_tau(&j->client->down) / 1.25,
 		.rto_ns = RTO_NS + 2 * kerf_link_base_rtt_ns(&j->client->down) +
 			(uint64_t)(1e9 * tau * 4 * (double)s->output_values),
 	};

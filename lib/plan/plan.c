@@ -8,6 +8,11 @@
 #define THETA_WEIGHT (1.0 / 16)
 #define THETA_MIN (1.0 / 64)
 #define THETA_MAX 64.0
+#define HEDGE_DEVIATIONS 3
+#define PACKET_BYTES 1538 /* of the link, for counting packets */
+#define PROBE_PACKETS 16 /* a shorter train tells too little */
+#define LOSS_MAX 0.9 /* beyond, a repair would never end */
+#define FORGET (1.0 / 32) /* a frame that sends nothing */
 #define HEDGE_MAX_NS (3600 * KERF_NS_PER_S) /* so that start + hedge_ns never overflows */
 
 static int check_options(const struct kerf_plan_options *o, struct kerf_err *err)
@@ -86,7 +91,8 @@ int kerf_plan_create(struct kerf_plan *p, const struct kerf_plan_options *option
 {
 	int rc;
 
-	*p = (struct kerf_plan){.options = *options, .n = n, .theta_head = 1, .theta_tail = 1};
+	*p = (struct kerf_plan){
+		.options = *options, .n = n, .theta_head = 1, .theta_tail = 1, .theta_base = 1};
 	if (n == 0)
 		return kerf_err_set(err, -EINVAL, "plan: no candidates, expected a local one");
 	p->candidates = calloc(n, sizeof(*p->candidates));
@@ -114,9 +120,9 @@ static bool is_sampled(const struct kerf_plan_input *in)
 	return isfinite(in->tau) && in->tau > 0;
 }
 
-static uint64_t hedge_ns(const struct kerf_plan_options *o, double total_ns)
+static uint64_t hedge_ns(const struct kerf_plan_options *o, double total_ns, double deviation_ns)
 {
-	double late = o->hedge_factor * total_ns;
+	double late = fmax(o->hedge_factor * total_ns, total_ns + HEDGE_DEVIATIONS * deviation_ns);
 
 	if (!isfinite(late))
 		late = 0;
@@ -124,11 +130,25 @@ static uint64_t hedge_ns(const struct kerf_plan_options *o, double total_ns)
 	return late < (double)HEDGE_MAX_NS ? (uint64_t)late : HEDGE_MAX_NS;
 }
 
+/* The rounds of repair that are to be expected, one of them at most being counted. */
+static double repair_ns(const struct kerf_plan_candidate *c, const struct kerf_plan_input *in,
+	double tau_ns)
+{
+	const double packets = ceil((double)c->wire_bytes / PACKET_BYTES);
+	const double loss = fmin(in->loss, LOSS_MAX);
+
+	if (!(in->loss > 0)) /* NaN too */
+		return 0;
+	return (1 - pow(1 - loss, packets)) *
+		((double)in->rtt_ns + fmax(1, loss * packets) * PACKET_BYTES * tau_ns);
+}
+
 void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
 	const struct kerf_plan_input *in, struct kerf_plan_choice *out)
 {
 	assert(candidate < p->n);
 	const struct kerf_plan_candidate *c = &p->candidates[candidate];
+	double wire_ns = 0;
 
 	*out = (struct kerf_plan_choice){
 		.candidate = candidate,
@@ -140,14 +160,16 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
 	if (!c->local) {
 		double tau_ns = is_sampled(in) ? in->tau * (double)KERF_NS_PER_S : 0;
 
-		out->net_ns = (double)in->rtt_ns + (double)c->wire_bytes * tau_ns +
+		wire_ns = (double)c->wire_bytes * tau_ns;
+		out->net_ns = (double)in->rtt_ns + wire_ns + repair_ns(c, in, tau_ns) +
 			(double)in->result_ns;
 		out->wait_ns = (double)in->wait_ns;
 		out->tail_ns = p->theta_tail * c->tail_ns;
 	}
 	out->total_ns = out->head_ns + out->net_ns + out->wait_ns + out->tail_ns;
 	if (!c->local)
-		out->hedge_ns = hedge_ns(&p->options, out->total_ns);
+		out->hedge_ns = hedge_ns(&p->options, out->total_ns,
+			isfinite(in->sigma) ? in->sigma * wire_ns : 0);
 }
 
 /* Predicted ns, or bytes as long as nobody knows what a byte costs. */
@@ -180,6 +202,8 @@ static unsigned cheapest(const struct kerf_plan *p, const struct kerf_plan_input
 	}
 	if (!found || !is_allowed(p, p->current))
 		return best;
+	if (in->alarm)
+		return best;
 	double now = cost(p, p->current, in);
 	bool keep = isfinite(now) && now - best_cost <= p->options.hysteresis * now;
 	return keep ? p->current : best;
@@ -192,12 +216,13 @@ static unsigned pick(const struct kerf_plan *p, const struct kerf_plan_input *in
 	return cheapest(p, in);
 }
 
-/* A frame that crosses the link samples it; a local one may need a probe train beside it. */
+/* A frame that crosses the link samples it; one that does not, or hardly, may need a probe train beside
+ * it. */
 static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 {
 	const struct kerf_plan_options *o = &p->options;
 
-	if (p->current != p->local) {
+	if (p->candidates[p->current].wire_bytes >= PROBE_PACKETS * PACKET_BYTES) {
 		p->local_run = 0;
 		return false;
 	}
@@ -205,7 +230,7 @@ static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 		p->local_run++;
 	if (o->mode != KERF_PLAN_DYNAMIC || !in->reachable || o->probe_every == 0)
 		return false;
-	if (is_sampled(in) && p->local_run < o->probe_every)
+	if (is_sampled(in) && !in->uncertain && p->local_run < o->probe_every)
 		return false;
 	p->local_run = 0;
 	return true;
@@ -215,6 +240,9 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	struct kerf_plan_choice *out)
 {
 	unsigned next = pick(p, in);
+
+	if (next == p->local)
+		p->theta_tail += FORGET * (p->theta_base - p->theta_tail);
 
 	/* The first choice is a switch from nothing. */
 	if (next != p->current && p->chosen)
@@ -243,6 +271,28 @@ void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, 
 	learn(&p->theta_head, head_ns, c->head_ns);
 	if (!c->local)
 		learn(&p->theta_tail, tail_ns, c->tail_ns);
+}
+
+void kerf_plan_server_speed(struct kerf_plan *p, double theta)
+{
+	if (isfinite(theta) && theta > 0)
+		p->theta_base = p->theta_tail = fmin(fmax(theta, THETA_MIN), THETA_MAX);
+}
+
+void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns)
+{
+	if (candidate >= p->n || p->candidates[candidate].local)
+		return;
+	const double profile_ns = p->candidates[candidate].tail_ns;
+
+	if (isfinite(tail_ns) && isfinite(profile_ns) && profile_ns > 0)
+		p->theta_tail = fmax(p->theta_tail, fmin(tail_ns / profile_ns, THETA_MAX));
+}
+
+double kerf_plan_rest_ns(const struct kerf_plan *p, unsigned candidate)
+{
+	assert(candidate < p->n);
+	return p->theta_head * (p->candidates[p->local].head_ns - p->candidates[candidate].head_ns);
 }
 
 void kerf_plan_sampled(struct kerf_plan *p)

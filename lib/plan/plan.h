@@ -5,8 +5,11 @@
  *	... the frame runs ...
  *	kerf_plan_observe(&plan, choice.candidate, head_ns, tail_ns);
  *
- *	T(k) = head(k) + encode(k) + rtt + bytes(k) * tau + result + wait + decode(k) + tail(k)
+ *	T(k) = head(k) + encode(k) + rtt + bytes(k) * tau + repair(k) + result + wait + decode(k) + tail(k)
  *	T(local) = head(K)
+ *
+ * repair: with loss p, a train of N packets needs another round of rtt + (p N packets) * tau with the
+ * chance 1 - (1 - p)^N.
  *
  * Pure arithmetic: no clock, no allocation after kerf_plan_create.
  */
@@ -44,6 +47,7 @@ struct kerf_plan {
 	unsigned current;    /* index of the last choice, at first the local one */
 	bool chosen;         /* there was one */
 	double theta_head, theta_tail; /* measured / profile, EWMA 1/16 */
+	double theta_base; /* of the tail, as the server said at the start */
 	unsigned local_run;  /* local frames since the last sample or probe of the link */
 	uint64_t switches;
 };
@@ -55,6 +59,10 @@ struct kerf_plan_input {
 	uint64_t rtt_ns;
 	uint64_t result_ns; /* time for the result to come down */
 	uint64_t wait_ns;   /* work queued at the server ahead of this frame */
+	double loss;        /* share of packets */
+	double sigma;       /* of ln(tau) */
+	bool alarm;         /* the link has just changed: no hysteresis for this choice */
+	bool uncertain;     /* more samples of the link are wanted */
 };
 
 struct kerf_plan_choice {
@@ -83,11 +91,20 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
  * Chooses for the next frame and remembers it. Not reachable, or no sample of the link yet (tau
  * not a positive number): local. FIXED and OFFLOAD need none: cheapest is then fewest bytes.
  * Equal costs: the earlier candidate. Only DYNAMIC probes: when reachable, with every local frame
- * until there is a sample, then with every probe_every-th. hedge_ns is 0 for a local choice.
+ * until there is a sample and while it is uncertain, then with every probe_every-th. A frame that is sent in fewer
+ * packets than a probe has samples the link too little and counts as a local one. hedge_ns is 0 for a local choice,
+ * else the largest of hedge_factor times the prediction, the prediction and 3 deviations, and hedge_min_ns.
  */
 void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	struct kerf_plan_choice *out);
 
+/* The server's whole-network time, relative to the profile's, as it says itself: where theta_tail
+ * starts, and what it returns to while nothing is sent. */
+void kerf_plan_server_speed(struct kerf_plan *p, double theta);
+/* The tail has taken at least so long and is not done: the server is slower than thought. */
+void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns);
+/* Time that the whole network still needs on the device behind a candidate's head. */
+double kerf_plan_rest_ns(const struct kerf_plan *p, unsigned candidate);
 /* Measured times of a frame that ran candidate i; 0 = not measured. */
 void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns);
 /* A link sample arrived: the probe counter starts again. */

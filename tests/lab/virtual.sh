@@ -22,7 +22,7 @@ expect "200 Mbit/s" "$(chosen 40)" = 0,u8
 expect "5 Mbit/s" "$(chosen 140 | cut -d, -f2)" = none
 expect "1 Gbit/s" "$(chosen 190)" = 0,u8
 middle=$(chosen 90)
-case $middle in 0,* | *,none) fail "30 Mbit/s: chose $middle, expected a cut in the middle" ;; esac
+case $middle in 0,* | *,none) fail "40 Mbit/s: chose $middle, expected a cut in the middle" ;; esac
 
 # A disk that is full fails the run; files that cannot be written fail it at its start.
 short="$lab -s device.frames=5"

@@ -46,7 +46,7 @@ static void test_frames_are_computed_remotely(void)
 /* The four phases of the demonstration: offload, a middle cut, local, offload. */
 static void test_the_cut_follows_the_link(void)
 {
-	static const struct kerf_linkem_step steps[] = {{0, 200000000}, {5000000000000, 30000000},
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}, {5000000000000, 40000000},
 		{10000000000000, 1000000}, {15000000000000, 1000000000}};
 	struct world *w = world_create((struct world_options){.frames = 200, .period_ns = 100 * MS,
 		.steps = steps, .n_steps = 4, .delay_ns = 500000});

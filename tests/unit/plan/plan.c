@@ -462,6 +462,108 @@ static void test_create_refuses(void)
 	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
 }
 
+/* A link that has just changed: what is cheapest now, however little. */
+static void test_alarm_skips_hysteresis(void)
+{
+	struct kerf_plan_options o = dynamic;
+	o.hysteresis = 0.3;
+	struct kerf_plan p = make(o);
+	struct kerf_plan_input in = link_at(0.8 * TAU_OFFLOAD_MIDDLE);
+
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
+	in.tau = 1.1 * TAU_OFFLOAD_MIDDLE;
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
+	in.alarm = true;
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 3);
+	kerf_plan_destroy(&p);
+}
+
+/* Uncertain: each local frame probes. A train of few packets samples the link as little as none. */
+static void test_probes_when_there_is_too_little_to_go_by(void)
+{
+	const struct kerf_plan_candidate few[] = {
+		{.cut = 2, .wire_bytes = 9000, .head_ns = 5 * MS, .tail_ns = 1 * MS},
+		{.cut = 9, .local = true, .head_ns = 100 * MS}};
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input in = link_at(2 * TAU_MIDDLE_LOCAL);
+
+	CU_ASSERT_FALSE(choose(&p, in).probe);
+	in.uncertain = true;
+	CU_ASSERT_TRUE(choose(&p, in).probe);
+	CU_ASSERT_TRUE(choose(&p, in).probe);
+	kerf_plan_destroy(&p);
+
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &dynamic, few, 2, NULL), 0);
+	unsigned probes = 0;
+	for (unsigned i = 0; i < 30; i++) {
+		struct kerf_plan_choice c = choose(&p, link_at(1e-8));
+		CU_ASSERT_EQUAL(c.cut, 2);
+		probes += c.probe;
+	}
+	CU_ASSERT_EQUAL(probes, 10);
+	kerf_plan_destroy(&p);
+}
+
+/* N packets at loss p: another round with the chance that one is missing, and what is missing again. */
+static void test_repair_is_in_the_prediction(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input in = link_at(1e-7);
+	struct kerf_plan_choice clean, lossy;
+	const double packets = ceil(50000 / 1538.0);
+
+	kerf_plan_predict(&p, 1, &in, &clean);
+	in.loss = 0.05;
+	kerf_plan_predict(&p, 1, &in, &lossy);
+	CU_ASSERT_DOUBLE_EQUAL(lossy.net_ns - clean.net_ns,
+		(1 - pow(0.95, packets)) * (2e6 + 0.05 * packets * 1538 * 100), 1);
+	in.loss = NAN;
+	kerf_plan_predict(&p, 1, &in, &lossy);
+	CU_ASSERT_EQUAL(lossy.net_ns, clean.net_ns);
+	kerf_plan_destroy(&p);
+}
+
+/* Late is 1.5 times the prediction, or three deviations of the wire time behind it. */
+static void test_hedge_waits_for_three_deviations(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input in = link_at(1e-7);
+	struct kerf_plan_choice c;
+
+	in.sigma = 0.1;
+	kerf_plan_predict(&p, 0, &in, &c);
+	CU_ASSERT_DOUBLE_EQUAL((double)c.hedge_ns, 1.5 * c.total_ns, 2);
+	in.sigma = 0.4;
+	kerf_plan_predict(&p, 0, &in, &c);
+	CU_ASSERT_DOUBLE_EQUAL((double)c.hedge_ns, c.total_ns + 3 * 0.4 * 500000 * 100, 2);
+	kerf_plan_destroy(&p);
+}
+
+/* A server that is found slow is left at once; while nothing is sent, it is forgotten bit by bit. */
+static void test_slow_server(void)
+{
+	struct kerf_plan p = make(dynamic);
+	const struct kerf_plan_input in = link_at(0.5 * TAU_OFFLOAD_MIDDLE);
+	unsigned frames = 0;
+
+	kerf_plan_server_speed(&p, 1);
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
+	kerf_plan_observe_late(&p, 0, 5 * MS); /* less than the profile says: no news */
+	CU_ASSERT_EQUAL(p.theta_tail, 1);
+	kerf_plan_observe_late(&p, 0, 400 * MS);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 40, 1e-9);
+	CU_ASSERT_TRUE(choose(&p, in).local);
+	while (choose(&p, in).local && frames < 1000)
+		frames++;
+	CU_ASSERT(frames > 20 && frames < 200);
+	kerf_plan_observe_late(&p, 0, NAN);
+	kerf_plan_observe_late(&p, 2, 1e18);
+	kerf_plan_observe_late(&p, 99, 1e18);
+	CU_ASSERT(p.theta_tail < 40);
+	CU_ASSERT_DOUBLE_EQUAL(kerf_plan_rest_ns(&p, 1), 80 * MS, 1);
+	kerf_plan_destroy(&p);
+}
+
 UNIT_MAIN("plan.plan", UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
 	UNIT(test_no_ping_pong), UNIT(test_hysteresis_yields_to_a_real_gain),
 	UNIT(test_argmin_against_brute_force), UNIT(test_ties_go_to_the_earlier),
@@ -470,4 +572,7 @@ UNIT_MAIN("plan.plan", UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
 	UNIT(test_fixed_and_offload_need_no_sample), UNIT(test_codec_of_a_fixed_cut),
 	UNIT(test_hedge), UNIT(test_hostile_inputs_are_local),
 	UNIT(test_theta_moves_every_prediction), UNIT(test_junk_observations),
-	UNIT(test_create_refuses))
+	UNIT(test_create_refuses),
+	UNIT(test_alarm_skips_hysteresis), UNIT(test_probes_when_there_is_too_little_to_go_by),
+	UNIT(test_repair_is_in_the_prediction), UNIT(test_hedge_waits_for_three_deviations),
+	UNIT(test_slow_server))
