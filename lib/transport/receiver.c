@@ -8,8 +8,10 @@
 
 #include "transport/transport_internal.h"
 
-#define EARLY_PACKETS 16
-#define EARLY_FRACTION 4
+/* So few packets show that the link is much slower than the sender believed. */
+#define SLOW_PACKETS 6
+#define SLOW_FACTOR 2
+#define SLOW_NS 2000000
 #define MIN_SILENCE_NS 2000000
 #define FIRST_SILENCE_NS 20000000 /* until a second burst tells how far apart they come */
 #define SILENCE_BURSTS 4
@@ -200,12 +202,22 @@ void kerf_receiver_taken(struct kerf_receiver *r, uint64_t now)
 
 /* ---- reports ---- */
 
+static bool is_slow(const struct kerf_train *t)
+{
+	const uint64_t received_ns = t->last_rx_ns - t->first_rx_ns;
+	const uint64_t sent_ns = (t->newest_tx_ns - t->first_tx_ns) & TX_TIME_MASK;
+
+	return t->packets >= SLOW_PACKETS && received_ns >= SLOW_NS &&
+	       received_ns / SLOW_FACTOR > sent_ns;
+}
+
 static bool early_is_due(const struct kerf_receiver *r)
 {
-	uint32_t threshold = KERF_MAX(r->layout.n_packets / EARLY_FRACTION, EARLY_PACKETS);
+	uint32_t threshold = KERF_MAX(r->layout.n_packets / KERF_RECEIVER_EARLY_FRACTION,
+		KERF_RECEIVER_EARLY_PACKETS);
 
 	return r->type == KERF_MSG_DATA && !r->early_sent && !r->complete &&
-	       r->received >= threshold;
+	       (r->received >= threshold || is_slow(&r->train));
 }
 
 static uint64_t silence_end(const struct kerf_receiver *r)

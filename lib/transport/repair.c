@@ -76,12 +76,16 @@ static struct echo read_echo(const struct kerf_sender *s, const struct kerf_repo
 	};
 }
 
-/* A missing packet is lost when a packet sent after it has arrived, or when it has been under way
- * for clearly longer than that packet was (a quarter, as RFC 8985 allows for reordering). */
-static bool is_lost(const struct kerf_sender *s, uint32_t i, const struct echo *e, uint64_t now)
+/* A missing packet is lost when a packet sent after it has arrived. */
+static bool is_overtaken(const struct kerf_sender *s, uint32_t i, const struct echo *e)
 {
-	if (s->sent_ns[i] < e->sent_ns)
-		return true;
+	return s->sent_ns[i] < e->sent_ns;
+}
+
+/* It has been under way for clearly longer than the packet that arrived last (a quarter, as RFC 8985 allows for
+ * reordering): lost, or waiting in a queue that has become slower. */
+static bool is_late(const struct kerf_sender *s, uint32_t i, const struct echo *e, uint64_t now)
+{
 	return now > s->sent_ns[i] && now - s->sent_ns[i] >= e->rtt_ns + e->rtt_ns / 4;
 }
 
@@ -108,12 +112,18 @@ static enum fate fate_of(struct missing *m, uint32_t index)
 	return MISSING;
 }
 
-/* False when a packet was asked for so often that the peer cannot mean it. */
+/*
+ * Only packets that were overtaken go again. Behind the last to arrive all may be lost or all may wait in a queue:
+ * repeating them would double what waits there, so that only the last one goes again, and the report that it
+ * asks for tells of the others (as RFC 8985's tail loss probe). False when a packet was asked for so often that
+ * the peer cannot mean it.
+ */
 static bool repair(struct kerf_sender *s, const struct kerf_report *r, uint64_t now)
 {
 	uint32_t n = s->layout.n_packets;
 	const struct echo e = read_echo(s, r, now);
 	struct missing m = {.report = r, .cut_short = count_missing(r, n) + r->received > n};
+	uint32_t tail = n; /* the last that is late */
 
 	for (uint32_t i = 0; i < s->encoded; i++) {
 		if (!s->held[i] || s->sends[i] == 0)
@@ -124,8 +134,14 @@ static bool repair(struct kerf_sender *s, const struct kerf_report *r, uint64_t 
 			kerf_sender_release(s, i);
 		else if (fate == MISSING && s->sends[i] == UINT8_MAX)
 			return false;
-		else if (fate == MISSING && is_lost(s, i, &e, now))
+		else if (fate == MISSING && is_overtaken(s, i, &e))
 			kerf_sender_make_pending(s, i, now);
+		else if (fate == MISSING && is_late(s, i, &e, now))
+			tail = i;
+	}
+	if (tail < n && s->n_pending == 0) {
+		kerf_sender_make_pending(s, tail, now);
+		s->ask = true;
 	}
 	return true;
 }

@@ -182,6 +182,10 @@ uint64_t kerf_sender_next(const struct kerf_sender *s);
 
 /* ---- receiver ---- */
 
+/* An early report goes out after so many packets of a message, or this part of them if that is more. */
+#define KERF_RECEIVER_EARLY_PACKETS 16
+#define KERF_RECEIVER_EARLY_FRACTION 4
+
 struct kerf_receiver {
 	bool active, complete, have_descriptor;
 	enum kerf_msg_type type;
@@ -230,8 +234,8 @@ int kerf_receiver_packet(struct kerf_receiver *r, const struct kerf_header *h,
  * before, with more of them still in the port's queue: that is no silence.
  */
 void kerf_receiver_taken(struct kerf_receiver *r, uint64_t now);
-/* A report should go out now: complete, asked for, the early one, or silence with packets missing.
- * */
+/* A report should go out now: complete, asked for, the early one (sooner when the packets come in more than twice
+ * the time in which they left), or silence with packets missing. */
 bool kerf_receiver_report_due(const struct kerf_receiver *r, uint64_t now);
 /* Fills the report as of now and remembers that it was sent; work_us is the caller's to set. */
 void kerf_receiver_report(struct kerf_receiver *r, struct kerf_report *report, uint64_t now);

@@ -262,8 +262,8 @@ static void test_unsent_is_not_lost(void)
 	end(&f);
 }
 
-/* No packet came after the lost tail, but it has been away for longer than a round trip. */
-static void test_lost_tail_is_repeated_after_a_round_trip(void)
+/* No packet came after the lost tail, but it has been away for longer than a round trip: its last packet asks. */
+static void test_lost_tail_is_asked_for_after_a_round_trip(void)
 {
 	struct fixture f;
 	struct kerf_header h[32];
@@ -278,7 +278,16 @@ static void test_lost_tail_is_repeated_after_a_round_trip(void)
 	CU_ASSERT_EQUAL(f.b.sender.n_pending, 0);
 	r.hold_ns = 2000000;
 	kerf_sender_report(&f.b.sender, &r, sent_ns + rtt_ns + r.hold_ns);
-	CU_ASSERT_EQUAL(f.b.sender.n_pending, 10);
+	CU_ASSERT_EQUAL(f.b.sender.n_pending, 1);
+	CU_ASSERT_EQUAL_FATAL(take(&f, sent_ns + rtt_ns + r.hold_ns, h, 32), 1);
+	CU_ASSERT_EQUAL(h[0].index, 19);
+	CU_ASSERT_EQUAL(h[0].flags, KERF_FLAG_REPORT_NOW);
+
+	/* It arrives: all others before it are lost for sure. */
+	r = report_of(11, h[0].tx_ns);
+	add_range(&r, 10, 9);
+	kerf_sender_report(&f.b.sender, &r, sent_ns + 3 * rtt_ns);
+	CU_ASSERT_EQUAL(f.b.sender.n_pending, 9);
 	end(&f);
 }
 
@@ -368,7 +377,7 @@ static void test_repeats_are_paced(void)
 	begin(&f, 32, 64, TAU);
 	while (f.b.sender.state == KERF_SENDER_SENDING)
 		take(&f, kerf_sender_next(&f.b.sender), h, 32);
-	struct kerf_report r = report_of(1, h[0].tx_ns);
+	struct kerf_report r = report_of(1, h[0].tx_ns); /* of the last packet */
 	add_range(&r, 0, 31);
 	kerf_sender_report(&f.b.sender, &r, KERF_NS_PER_S);
 	CU_ASSERT_EQUAL(f.b.sender.n_pending, 31);
@@ -627,7 +636,7 @@ static void test_bad_messages_are_refused(void)
 UNIT_MAIN("transport.sender", UNIT(test_pace_is_exact), UNIT(test_next_is_when_a_packet_is_due),
 	UNIT(test_catching_up_is_limited), UNIT(test_stamps_differ_and_rise),
 	UNIT(test_repeat_waits_for_its_mbuf), UNIT(test_confirmed_packets_are_freed),
-	UNIT(test_unsent_is_not_lost), UNIT(test_lost_tail_is_repeated_after_a_round_trip),
+	UNIT(test_unsent_is_not_lost), UNIT(test_lost_tail_is_asked_for_after_a_round_trip),
 	UNIT(test_encode_all_lets_the_parts_go), UNIT(test_silence_repeats_the_last_packet),
 	UNIT(test_a_report_ends_the_silence), UNIT(test_repeats_are_paced),
 	UNIT(test_busy_and_unknown), UNIT(test_unknown_after_a_confirmation),
