@@ -34,7 +34,7 @@ struct app_settings {
 	struct {
 		int mode, codec;
 		uint64_t cut, hedge_min_ns, probe_every;
-		double hysteresis, hedge_factor, pace_gain, min_agreement;
+		double hysteresis, hedge_factor, pace_gain, race_share, min_agreement;
 		char codecs[KERF_INI_TEXT_LEN], calibration[KERF_INI_TEXT_LEN];
 	} policy;
 	struct {
@@ -218,6 +218,7 @@ struct app_run {
 	const struct kerf_device *device;
 	const struct kerf_server *server; /* lab only, else NULL */
 	double device_slowdown, server_slowdown; /* the latter lab only */
+	uint64_t start_ns; /* lab only: of frame 0, since the links began */
 };
 
 void app_print_table(const struct app_results *r, const struct app_run *run);

@@ -47,11 +47,12 @@ static const struct kerf_ini_key device_keys[] = {
 	KEY("policy", "min_agreement", KERF_INI_REAL, policy.min_agreement, "0.99", .min = 0,
 		.max = 1),
 	KEY("policy", "hysteresis", KERF_INI_REAL, policy.hysteresis, "0.05", .min = 0, .max = 1),
-	KEY("policy", "hedge_factor", KERF_INI_REAL, policy.hedge_factor, "1.5", .min = 1,
+	KEY("policy", "hedge_factor", KERF_INI_REAL, policy.hedge_factor, "1.3", .min = 1,
 		.max = 1000),
 	KEY("policy", "hedge_min", KERF_INI_TIME, policy.hedge_min_ns, "2ms"),
-	KEY("policy", "probe_every", KERF_INI_COUNT, policy.probe_every, "3", .min = 0, .max = 1e6),
-	KEY("policy", "pace_gain", KERF_INI_REAL, policy.pace_gain, "1.25", .min = 1, .max = 100),
+	KEY("policy", "probe_every", KERF_INI_COUNT, policy.probe_every, "2", .min = 0, .max = 1e6),
+	KEY("policy", "race_share", KERF_INI_REAL, policy.race_share, "0.2", .min = 0.01, .max = 1),
+	KEY("policy", "pace_gain", KERF_INI_REAL, policy.pace_gain, "3", .min = 1, .max = 100),
 };
 
 static const struct kerf_ini_key server_keys[] = {

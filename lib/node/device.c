@@ -69,7 +69,9 @@ struct kerf_device *kerf_device_create(const struct kerf_device_options *o, stru
 	d->o.fingerprint = o->fingerprint ? o->fingerprint : kerf_engine_fingerprint();
 	d->o.in_flight = o->in_flight ? o->in_flight : 1;
 	d->o.skip_backlog = o->skip_backlog ? o->skip_backlog : 2;
-	d->o.pace_gain = o->pace_gain > 0 ? o->pace_gain : 1.25;
+	d->o.pace_gain = o->pace_gain > 0 ? o->pace_gain : 3;
+	d->pace_gain = d->o.pace_gain;
+	d->o.race_share = o->race_share > 0 ? o->race_share : 0.2;
 	d->output_values = kerf_tensor_elements(&g->tensors[g->output]);
 	if (o->compute->n_slots < d->o.in_flight + o->verify) {
 		kerf_err_set(err, -EINVAL, "%u contexts are too few for %u frames in flight%s",
@@ -171,6 +173,9 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	const struct kerf_sample sample = sample_of(s, r, now);
 
 	d->stats.reports++;
+	/* Links keep the order: what left before has gone through, or is lost. */
+	if (s->started_ns >= d->backlog.sent_ns)
+		d->backlog.bytes = 0;
 	d->server_work_ns = 1000ull * r->work_us;
 	d->server_work_at_ns = now;
 	learn_rtt(d, s, r, now);
@@ -206,8 +211,11 @@ static void take_report(struct kerf_device *d, const struct kerf_header *h, cons
 		const struct kerf_sample sample = report_sample(&r);
 
 		d->net.drops[KERF_DROP_STALE]++;
-		if (r.of_type == KERF_MSG_DATA && r.flags & KERF_REPORT_COMPLETE)
+		if (r.of_type == KERF_MSG_DATA && r.flags & KERF_REPORT_COMPLETE) {
 			kerf_link_update(&d->up, &sample, now);
+			if (h->frame == d->backlog.frame)
+				d->backlog.bytes = 0;
+		}
 	}
 }
 

@@ -61,6 +61,7 @@ static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64
 		.tau = kerf_link_tau(&d->up),
 		.rtt_ns = kerf_link_base_rtt_ns(&d->up),
 		.wait_ns = d->server_work_ns > age ? d->server_work_ns - age : 0,
+		.queue_ns = wait_backlog_ns(d, now),
 		.loss = d->up.loss,
 		.sigma = kerf_link_sigma(&d->up),
 		.alarm = kerf_link_take_alarm(&d->up),
@@ -100,7 +101,7 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 	f->started_ns = now;
 	f->remote_open = false;
 	f->early = (struct kerf_sample){0};
-	f->arrived_ns = 0;
+	f->arrived_ns = f->told_ns = f->told_bytes = 0;
 	f->sender.wire_bytes = 0;
 	d->next_frame++;
 	d->stats.frames++;
@@ -119,7 +120,7 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 		.loss = d->up.loss,
 		.probed = f->choice.probe,
 	};
-	f->hedge_at_ns = f->choice.local ? UINT64_MAX : now + f->choice.hedge_ns;
+	f->hedge_at_ns = f->late_at_ns = f->choice.local ? UINT64_MAX : now + f->choice.hedge_ns;
 	if (f->choice.probe)
 		start_probe(d, now);
 	device_load(d, f->slot, &f->input);
@@ -201,7 +202,7 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 		.frame = f->number,
 		.cut = (uint16_t)f->choice.cut,
 		.codec = f->choice.codec,
-		.tau = kerf_link_pace_tau(&d->up) / d->o.pace_gain,
+		.tau = kerf_link_pace_tau(&d->up) / d->pace_gain,
 	};
 
 	msg.n_parts = make_parts(d, f, msg.parts);
@@ -215,7 +216,9 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 		kerf_sender_start(&f->sender, &msg, now) < 0) {
 		f->remote_open = false;
 		frame_hedge(d, f, now);
+		return;
 	}
+	wait_begin(d, f, now);
 }
 
 /* ---- it ends ---- */
@@ -245,17 +248,6 @@ static void count_frame(struct kerf_device *d, const struct frame *f, enum kerf_
 	d->stats.hedged += f->record.hedged;
 }
 
-/* The device was faster. When all tensors had arrived, the server has worked on them since, the result's
- * way back aside. */
-static void learn_from_server(struct kerf_device *d, const struct frame *f, uint64_t now)
-{
-	const uint64_t way_ns = kerf_link_base_rtt_ns(&d->up);
-
-	if (f->arrived_ns && now - f->arrived_ns > way_ns)
-		kerf_plan_observe_late(&d->plan, f->choice.candidate,
-			(double)(now - f->arrived_ns - way_ns));
-}
-
 static void complete(struct kerf_device *d, struct frame *f, enum kerf_where where, uint64_t now)
 {
 	struct kerf_frame_record *r = &f->record;
@@ -276,9 +268,11 @@ static void complete(struct kerf_device *d, struct frame *f, enum kerf_where whe
 			d->o.model->graph->output);
 	}
 	if (f->remote_open && where != KERF_WHERE_REMOTE) {
-		learn_from_server(d, f, now);
 		cancel_remote(d, f, now);
+		wait_given_up(d, f, now);
 	}
+	if (where != KERF_WHERE_LOCAL)
+		wait_over(d, f, now);
 	f->remote_open = false;
 	if (f->receiver.active && !f->receiver.complete)
 		kerf_receiver_finish(&f->receiver);
@@ -371,34 +365,6 @@ uint64_t frame_compute_next(const struct kerf_device *d)
 
 /* ---- while it is away ---- */
 
-/* Why the result is late, as far as the link can tell; twice no sign at all ends the session. */
-static void learn_from_lateness(struct kerf_device *d, struct frame *f, uint64_t now)
-{
-	struct session *s = &d->session;
-	/* Not one sign since the frame left: that bounds the rate of the link from above. */
-	const struct kerf_sample silence = {
-		.label = KERF_LABEL_TIMED_OUT,
-		.tau = 1e-9 * (double)(now - f->sent_ns) /
-			(double)d->plan.candidates[f->choice.candidate].wire_bytes,
-		.error = 1,
-	};
-
-	if (s->state != KERF_SESSION_READY)
-		return;
-	if (s->heard_ns >= f->sent_ns) {
-		s->unheard = 0;
-		kerf_link_update(&d->up, &f->early, now);
-		return;
-	}
-	kerf_link_update(&d->up, &silence, now);
-	/* Frames that were away together met the same silence: it counts once. */
-	if (f->sent_ns < s->unheard_ns)
-		return;
-	s->unheard_ns = now;
-	if (++s->unheard >= UNHEARD_FRAMES)
-		session_lost(d, now);
-}
-
 /* The result is late, or will not come: finish the frame here, from its own activations. */
 void frame_hedge(struct kerf_device *d, struct frame *f, uint64_t now)
 {
@@ -410,7 +376,7 @@ void frame_hedge(struct kerf_device *d, struct frame *f, uint64_t now)
 	}
 	f->state = FRAME_HEDGE;
 	f->record.hedged = true;
-	learn_from_lateness(d, f, now);
+	wait_is_late(d, f, now);
 }
 
 /* No result will come for this frame any more. */
@@ -428,7 +394,7 @@ void frame_poll(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	if (f->sender.state == KERF_SENDER_FAILED)
 		frame_abandon(d, f, now);
-	if (f->state == FRAME_REMOTE && now >= f->hedge_at_ns)
+	if (f->state == FRAME_REMOTE && now >= wait_end(f))
 		frame_hedge(d, f, now);
 	if (f->receiver.active && kerf_receiver_report_due(&f->receiver, now)) {
 		struct kerf_report r;
@@ -449,44 +415,17 @@ uint64_t frame_next(const struct kerf_device *d, const struct frame *f)
 	if (f->receiver.active)
 		t = kerf_receiver_next(&f->receiver);
 	if (f->state == FRAME_REMOTE)
-		t = KERF_MIN(t, f->hedge_at_ns);
+		t = KERF_MIN(t, wait_end(f));
 	if (f->remote_open)
 		t = KERF_MIN(t,
 			f->sender.state == KERF_SENDER_FAILED ? 0 : kerf_sender_next(&f->sender));
 	return t;
 }
 
-/* Of what makes a result late, so much beyond the prediction is enough when it is foreseen. */
-#define EARLY_SHARE 0.2
-
-/*
- * An early report tells how fast the frame itself goes: when its result would come later than predicted
- * and than the device could have finished, it does not wait to see that.
- */
-static void judge_early(struct kerf_device *d, struct frame *f, uint64_t now)
-{
-	const struct kerf_sample *s = &f->early;
-	const struct kerf_plan_choice *c = &f->choice;
-	const double wire_ns = 1e9 * s->tau * (double)d->plan.candidates[c->candidate].wire_bytes;
-	const double result_ns = (double)(f->sent_ns - f->started_ns) + wire_ns +
-		(double)kerf_link_base_rtt_ns(&d->up) + c->wait_ns + c->tail_ns;
-	const double here_ns = (double)(now - f->started_ns) +
-		kerf_plan_rest_ns(&d->plan, c->candidate);
-
-	const double late = 1 + EARLY_SHARE * (d->plan.options.hedge_factor - 1);
-
-	if (f->state == FRAME_REMOTE && s->label == KERF_LABEL_BOTTLENECK && result_ns > here_ns &&
-		result_ns > late * c->total_ns)
-		f->hedge_at_ns = KERF_MIN(f->hedge_at_ns, now);
-}
-
 void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_report *r, uint64_t now)
 {
 	device_learn(d, &f->sender, r, now);
-	if (r->flags & KERF_REPORT_COMPLETE && !f->arrived_ns)
-		f->arrived_ns = now;
-	f->early = r->flags & KERF_REPORT_COMPLETE ? (struct kerf_sample){0} : report_sample(r);
-	judge_early(d, f, now);
+	wait_report(d, f, r, now);
 	kerf_sender_report(&f->sender, r, now);
 }
 
@@ -519,6 +458,7 @@ void frame_result(struct kerf_device *d, struct frame *f, const struct kerf_head
 	if (rc == 0)
 		rc = kerf_receiver_packet(&f->receiver, h, payload, len, wire_len, rx_ns);
 	kerf_receiver_taken(&f->receiver, now);
+	f->arrived_ns = f->arrived_ns ? f->arrived_ns : now; /* or there would be no result */
 	if (rc < 0)
 		d->net.drops[rc == -EALREADY ? KERF_DROP_DUPLICATE : KERF_DROP_UNEXPECTED]++;
 	else if (f->receiver.complete)

@@ -1,6 +1,6 @@
 /* The device's state, shared by its files: device.c (packets and the poll), device_session.c (who
- * the server is), device_frame.c (a frame's way), device_verify.c (comparison with the unsplit
- * run). */
+ * the server is), device_frame.c (a frame's way), device_wait.c (while it is away), device_verify.c (comparison with
+ * the unsplit run). */
 #pragma once
 
 #include "node/node.h"
@@ -27,6 +27,10 @@ struct frame {
 	struct kerf_plan_choice choice;
 	struct kerf_frame_record record;
 	uint64_t due_ns, started_ns, sent_ns, hedge_at_ns;
+	uint64_t late_at_ns; /* what hedge_at_ns was before anything was heard */
+	uint64_t sign_due_ns; /* without a sign of the frame by then its result will be late */
+	uint64_t queued_ns;  /* of older packets, ahead of it on the link when it was sent */
+	uint64_t told_ns, told_bytes; /* the last report on it: when, and what had arrived; 0 = none */
 	uint64_t arrived_ns; /* when a report said that all tensors are there; 0 = none has */
 	struct kerf_sender sender;
 	struct kerf_receiver receiver;
@@ -75,6 +79,11 @@ struct kerf_device {
 	uint64_t next_frame; /* the wire and the records have its lower 32 bits */
 	size_t output_values;
 	uint64_t server_work_ns, server_work_at_ns; /* as reported, and when */
+	/* Sent for frames that were given up and not known to have arrived: bytes as of a time, which the link
+	 * still has to carry; `frame` is the youngest of them and left at sent_ns. */
+	struct { double bytes; uint64_t at_ns, sent_ns; uint32_t frame; } backlog;
+	double late_share; /* of the remote frames, EWMA */
+	double pace_gain; /* now: less than asked for while queues on the way overflow */
 	struct {
 		struct verify_entry entries[DEVICE_VERIFY_QUEUE];
 		unsigned head, count;
@@ -111,6 +120,21 @@ void frame_compute(struct kerf_device *d, uint64_t now);
 uint64_t frame_compute_next(const struct kerf_device *d);
 void frame_hedge(struct kerf_device *d, struct frame *f, uint64_t now);
 void frame_abandon(struct kerf_device *d, struct frame *f, uint64_t now);
+
+/* device_wait.c */
+/* The frame has been sent. */
+void wait_begin(struct kerf_device *d, struct frame *f, uint64_t now);
+void wait_report(struct kerf_device *d, struct frame *f, const struct kerf_report *r, uint64_t now);
+/* When the device goes on by itself, if no more is heard. */
+uint64_t wait_end(const struct frame *f);
+/* The device goes on by itself: what that tells of the link. */
+void wait_is_late(struct kerf_device *d, const struct frame *f, uint64_t now);
+/* It was faster, and has cancelled the frame. */
+void wait_given_up(struct kerf_device *d, const struct frame *f, uint64_t now);
+/* The frame is done, wherever. */
+void wait_over(struct kerf_device *d, const struct frame *f, uint64_t now);
+/* ns of the link that packets of given-up frames still take. */
+uint64_t wait_backlog_ns(const struct kerf_device *d, uint64_t now);
 
 /* The input to its place in a compute slot: pixels through the one conversion that the server uses.
  * */

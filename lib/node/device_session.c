@@ -101,6 +101,8 @@ void session_lost(struct kerf_device *d, uint64_t now)
 	kerf_link_reset(&d->up);
 	kerf_link_reset(&d->down);
 	d->server_work_ns = 0;
+	d->backlog.bytes = 0;
+	d->pace_gain = d->o.pace_gain;
 	if (d->probe.state == KERF_SENDER_SENDING || d->probe.state == KERF_SENDER_WAITING)
 		kerf_sender_finish(&d->probe, KERF_SENDER_FAILED, now);
 	for (unsigned i = 0; i < d->o.in_flight; i++)

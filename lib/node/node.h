@@ -180,7 +180,10 @@ struct kerf_device_options {
 	bool verify;                  /* compare every remote frame with the unsplit run */
 	bool wait_for_server;         /* the first frame waits up to 2 s for a session */
 	unsigned skip_backlog;        /* frames that may wait before the oldest is skipped; 0 = 2 */
-	double pace_gain;             /* of the estimated rate; 0 = 1.25 */
+	double pace_gain;             /* of the estimated rate, at most; 0 = 3 */
+	/* When a larger share of the remote frames of late had late results, the device goes on computing as soon as a
+	 * frame is sent and whoever is first wins; 0 = 0.2, 1 = never. */
+	double race_share;
 	uint32_t nonce;               /* of this incarnation */
 	void (*input)(void *user, uint32_t frame, struct kerf_frame_input *in);
 	void (*done)(void *user, const struct kerf_frame_record *r, const float *output);

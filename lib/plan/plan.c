@@ -11,6 +11,7 @@
 #define HEDGE_DEVIATIONS 3
 #define PACKET_BYTES 1538 /* of the link, for counting packets */
 #define PROBE_PACKETS 16 /* a shorter train tells too little */
+#define PROBE_SHARE 0.1 /* of a local frame's time: a probe that takes less costs nothing that counts */
 #define LOSS_MAX 0.9 /* beyond, a repair would never end */
 #define FORGET (1.0 / 32) /* a frame that sends nothing */
 #define HEDGE_MAX_NS (3600 * KERF_NS_PER_S) /* so that start + hedge_ns never overflows */
@@ -162,7 +163,7 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
 
 		wire_ns = (double)c->wire_bytes * tau_ns;
 		out->net_ns = (double)in->rtt_ns + wire_ns + repair_ns(c, in, tau_ns) +
-			(double)in->result_ns;
+			(double)in->result_ns + fmax(0, (double)in->queue_ns - out->head_ns);
 		out->wait_ns = (double)in->wait_ns;
 		out->tail_ns = p->theta_tail * c->tail_ns;
 	}
@@ -216,6 +217,13 @@ static unsigned pick(const struct kerf_plan *p, const struct kerf_plan_input *in
 	return cheapest(p, in);
 }
 
+static bool probe_is_cheap(const struct kerf_plan *p, const struct kerf_plan_input *in)
+{
+	const double ns = PROBE_PACKETS * PACKET_BYTES * in->tau * (double)KERF_NS_PER_S;
+
+	return ns < PROBE_SHARE * p->theta_head * p->candidates[p->local].head_ns;
+}
+
 /* A frame that crosses the link samples it; one that does not, or hardly, may need a probe train beside
  * it. */
 static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
@@ -230,7 +238,8 @@ static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 		p->local_run++;
 	if (o->mode != KERF_PLAN_DYNAMIC || !in->reachable || o->probe_every == 0)
 		return false;
-	if (is_sampled(in) && !in->uncertain && p->local_run < o->probe_every)
+	if (is_sampled(in) && !in->uncertain && p->local_run < o->probe_every &&
+		!probe_is_cheap(p, in))
 		return false;
 	p->local_run = 0;
 	return true;

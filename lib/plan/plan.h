@@ -5,9 +5,10 @@
  *	... the frame runs ...
  *	kerf_plan_observe(&plan, choice.candidate, head_ns, tail_ns);
  *
- *	T(k) = head(k) + encode(k) + rtt + bytes(k) * tau + repair(k) + result + wait + decode(k) + tail(k)
+ *	T(k) = head(k) + encode(k) + queue + rtt + bytes(k) * tau + repair(k) + result + wait + decode(k) + tail(k)
  *	T(local) = head(K)
  *
+ * queue: what is left of it when the head is done.
  * repair: with loss p, a train of N packets needs another round of rtt + (p N packets) * tau with the
  * chance 1 - (1 - p)^N.
  *
@@ -59,6 +60,7 @@ struct kerf_plan_input {
 	uint64_t rtt_ns;
 	uint64_t result_ns; /* time for the result to come down */
 	uint64_t wait_ns;   /* work queued at the server ahead of this frame */
+	uint64_t queue_ns;  /* until the link has carried what was sent before and nobody waits for */
 	double loss;        /* share of packets */
 	double sigma;       /* of ln(tau) */
 	bool alarm;         /* the link has just changed: no hysteresis for this choice */
@@ -91,7 +93,8 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
  * Chooses for the next frame and remembers it. Not reachable, or no sample of the link yet (tau
  * not a positive number): local. FIXED and OFFLOAD need none: cheapest is then fewest bytes.
  * Equal costs: the earlier candidate. Only DYNAMIC probes: when reachable, with every local frame
- * until there is a sample and while it is uncertain, then with every probe_every-th. A frame that is sent in fewer
+ * until there is a sample, while it is uncertain and when a probe takes the link for less than a tenth of the frame,
+ * else with every probe_every-th. A frame that is sent in fewer
  * packets than a probe has samples the link too little and counts as a local one. hedge_ns is 0 for a local choice,
  * else the largest of hedge_factor times the prediction, the prediction and 3 deviations, and hedge_min_ns.
  */

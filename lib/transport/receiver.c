@@ -52,6 +52,11 @@ static int make_layout(struct kerf_layout *l, const struct kerf_header *h,
 		kerf_codec_info(h->codec)->block_bytes, payload_bytes);
 }
 
+static uint32_t progress_step(const struct kerf_receiver *r)
+{
+	return KERF_MAX(r->layout.n_packets / KERF_RECEIVER_PROGRESS_PARTS, KERF_RECEIVER_PROGRESS_PACKETS);
+}
+
 int kerf_receiver_start(struct kerf_receiver *r, const struct kerf_header *h,
 	const struct kerf_part *parts, unsigned n_parts, uint32_t payload_bytes, uint64_t now)
 {
@@ -83,6 +88,7 @@ int kerf_receiver_start(struct kerf_receiver *r, const struct kerf_header *h,
 	r->payload_bytes = payload_bytes;
 	r->max_ranges = (unsigned)KERF_MIN(ranges, KERF_REPORT_MAX_RANGES);
 	r->silence_ns = FIRST_SILENCE_NS;
+	r->progress_due = progress_step(r);
 	r->started_ns = r->last_rx_ns = now;
 	memset(r->bitmap, 0, (layout.n_packets / 64 + 1) * sizeof(*r->bitmap));
 	return 0;
@@ -211,13 +217,11 @@ static bool is_slow(const struct kerf_train *t)
 	       received_ns / SLOW_FACTOR > sent_ns;
 }
 
-static bool early_is_due(const struct kerf_receiver *r)
+static bool progress_is_due(const struct kerf_receiver *r)
 {
-	uint32_t threshold = KERF_MAX(r->layout.n_packets / KERF_RECEIVER_EARLY_FRACTION,
-		KERF_RECEIVER_EARLY_PACKETS);
-
-	return r->type == KERF_MSG_DATA && !r->early_sent && !r->complete &&
-	       (r->received >= threshold || is_slow(&r->train));
+	if (r->type != KERF_MSG_DATA || r->complete)
+		return false;
+	return r->received >= r->progress_due || (r->reported_ns == 0 && is_slow(&r->train));
 }
 
 static uint64_t silence_end(const struct kerf_receiver *r)
@@ -237,7 +241,7 @@ uint64_t kerf_receiver_next(const struct kerf_receiver *r)
 {
 	if (!r->active)
 		return UINT64_MAX;
-	if (r->report_asked || early_is_due(r))
+	if (r->report_asked || progress_is_due(r))
 		return 0;
 	if (r->complete || r->silent_reports == MAX_SILENT_REPORTS)
 		return UINT64_MAX;
@@ -292,10 +296,9 @@ void kerf_receiver_report(struct kerf_receiver *r, struct kerf_report *report, u
 	fill_sample(r, report);
 	fill_ranges(r, report);
 
-	if (!r->complete && !r->report_asked && !early_is_due(r) && now >= silence_end(r))
+	if (!r->complete && !r->report_asked && !progress_is_due(r) && now >= silence_end(r))
 		r->silent_reports++;
-	/* Any report that goes out by then does what the early one is for. */
-	r->early_sent |= early_is_due(r);
+	r->progress_due = r->received + progress_step(r);
 	r->report_asked = false;
 	r->reported_ns = now;
 	r->reported_received = r->received;

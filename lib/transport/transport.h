@@ -182,9 +182,9 @@ uint64_t kerf_sender_next(const struct kerf_sender *s);
 
 /* ---- receiver ---- */
 
-/* An early report goes out after so many packets of a message, or this part of them if that is more. */
-#define KERF_RECEIVER_EARLY_PACKETS 16
-#define KERF_RECEIVER_EARLY_FRACTION 4
+/* Tensors on their way are reported every so many packets, or every this part of them if that is more. */
+#define KERF_RECEIVER_PROGRESS_PACKETS 16
+#define KERF_RECEIVER_PROGRESS_PARTS 4
 
 struct kerf_receiver {
 	bool active, complete, have_descriptor;
@@ -209,7 +209,7 @@ struct kerf_receiver {
 	unsigned max_ranges;   /* that fit a report of the session's payload */
 	unsigned silent_reports; /* since a packet came last */
 	bool report_asked;     /* the sender asked, or the last packet came */
-	bool early_sent;
+	uint32_t progress_due; /* packets received at which progress is reported next */
 	uint64_t reported_ns;  /* when the last report went out; 0 = never */
 	uint32_t reported_received;
 	uint64_t silence_ns;   /* report what is missing after this much silence */
@@ -234,8 +234,8 @@ int kerf_receiver_packet(struct kerf_receiver *r, const struct kerf_header *h,
  * before, with more of them still in the port's queue: that is no silence.
  */
 void kerf_receiver_taken(struct kerf_receiver *r, uint64_t now);
-/* A report should go out now: complete, asked for, the early one (sooner when the packets come in more than twice
- * the time in which they left), or silence with packets missing. */
+/* A report should go out now: complete, asked for, progress (the first of these sooner when packets come in more than
+ * twice the time in which they left), or silence with packets missing. */
 bool kerf_receiver_report_due(const struct kerf_receiver *r, uint64_t now);
 /* Fills the report as of now and remembers that it was sent; work_us is the caller's to set. */
 void kerf_receiver_report(struct kerf_receiver *r, struct kerf_report *report, uint64_t now);

@@ -53,7 +53,7 @@ static void test_parts_of_a_prediction(void)
 {
 	struct kerf_plan p = make(dynamic);
 	struct kerf_plan_input in = {true, 1e-7, 2000000, 300000, 4000000};
-	struct kerf_plan_choice c;
+	struct kerf_plan_choice c, queued;
 
 	kerf_plan_predict(&p, 1, &in, &c);
 	CU_ASSERT(c.candidate == 1 && c.cut == 3 && c.codec == 0 && !c.local && !c.probe);
@@ -63,6 +63,9 @@ static void test_parts_of_a_prediction(void)
 	CU_ASSERT_DOUBLE_EQUAL(c.tail_ns, 5 * MS, 1);
 	CU_ASSERT_DOUBLE_EQUAL(c.total_ns, 36.3 * MS, 1);
 	CU_ASSERT_DOUBLE_EQUAL((double)c.hedge_ns, 1.5 * 36.3 * MS, 1);
+	in.queue_ns = 29 * MS; /* the head takes 20 of them */
+	kerf_plan_predict(&p, 1, &in, &queued);
+	CU_ASSERT_DOUBLE_EQUAL(queued.net_ns, c.net_ns + 9 * MS, 1);
 	kerf_plan_predict(&p, 2, &in, &c);
 	CU_ASSERT(c.local && c.hedge_ns == 0);
 	CU_ASSERT(c.total_ns == 100 * MS && c.net_ns == 0 && c.wait_ns == 0 && c.tail_ns == 0);
@@ -494,13 +497,16 @@ static void test_probes_when_there_is_too_little_to_go_by(void)
 	kerf_plan_destroy(&p);
 
 	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &dynamic, few, 2, NULL), 0);
-	unsigned probes = 0;
+	unsigned probes = 0, cheap = 0;
 	for (unsigned i = 0; i < 30; i++) {
-		struct kerf_plan_choice c = choose(&p, link_at(1e-8));
+		struct kerf_plan_choice c = choose(&p, link_at(5e-7)); /* 12 ms a probe, of 100 ms */
 		CU_ASSERT_EQUAL(c.cut, 2);
 		probes += c.probe;
 	}
+	for (unsigned i = 0; i < 30; i++)
+		cheap += choose(&p, link_at(3e-7)).probe; /* 7 ms */
 	CU_ASSERT_EQUAL(probes, 10);
+	CU_ASSERT_EQUAL(cheap, 30);
 	kerf_plan_destroy(&p);
 }
 

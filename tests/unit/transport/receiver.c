@@ -286,35 +286,58 @@ static void test_complete_is_reported_at_once(void)
 	end(&f);
 }
 
-static void early(uint32_t packets, uint32_t expected)
+/* One report every `step` packets, of all that is missing. */
+static void progress(uint32_t packets, uint32_t step)
 {
 	struct fixture f;
 
 	begin(&f, packets, 1450);
 	for (uint32_t i = 0; i + 1 < packets; i++) {
+		const bool due = (i + 1) % step == 0;
+
 		give(&f, i, MS + i);
-		CU_ASSERT_EQUAL(kerf_receiver_report_due(&f.r, MS + i), i + 1 == expected);
-		if (i + 1 == expected) {
+		CU_ASSERT_EQUAL(kerf_receiver_report_due(&f.r, MS + i), due);
+		if (due) {
 			struct kerf_report r = report_at(&f, MS + i);
 
-			CU_ASSERT_EQUAL(r.received, expected);
+			CU_ASSERT_EQUAL(r.received, i + 1);
 			CU_ASSERT_EQUAL(r.flags, 0);
 			CU_ASSERT_EQUAL(r.n_ranges, 1);
-			CU_ASSERT_EQUAL(r.ranges[0].first, expected);
-			CU_ASSERT_EQUAL(r.ranges[0].count, packets - expected);
+			CU_ASSERT_EQUAL(r.ranges[0].first, i + 1);
+			CU_ASSERT_EQUAL(r.ranges[0].count, packets - i - 1);
 		}
 	}
 	end(&f);
 }
 
-static void test_early_report_comes_once(void)
+static void test_progress_is_reported(void)
 {
-	early(40, 16);
-	early(64, 16);
-	early(400, 100);
+	progress(40, 16);
+	progress(64, 16);
+	progress(400, 100);
 }
 
-static void test_results_have_no_early_report(void)
+/* Six packets that take three times as long to arrive as to leave: the sender learns of it at once, and once. */
+static void test_a_slow_train_is_reported_early(void)
+{
+	struct fixture f;
+
+	for (unsigned slower = 1; slower <= 3; slower += 2) {
+		begin(&f, 100, 1450);
+		for (uint32_t i = 0; i < 15; i++) {
+			struct kerf_header h = header_of(&f, i, MS + i * MS);
+
+			CU_ASSERT_EQUAL(give_header(&f, &h, 2 * MS + slower * i * MS), 0);
+			const bool due = kerf_receiver_report_due(&f.r, 2 * MS + slower * i * MS);
+			CU_ASSERT_EQUAL(due, slower == 3 && i == 5);
+			if (due)
+				report_at(&f, 2 * MS + slower * i * MS);
+		}
+		end(&f);
+	}
+}
+
+static void test_results_have_no_progress_reports(void)
 {
 	struct fixture f;
 
@@ -522,8 +545,9 @@ static void test_report_packet(void)
 UNIT_MAIN("transport.receiver", UNIT(test_any_order_gives_the_tensor),
 	UNIT(test_packets_of_other_messages), UNIT(test_wrong_lengths),
 	UNIT(test_descriptor_that_disagrees), UNIT(test_start_refuses),
-	UNIT(test_complete_is_reported_at_once), UNIT(test_early_report_comes_once),
-	UNIT(test_results_have_no_early_report), UNIT(test_silence_doubles),
+	UNIT(test_complete_is_reported_at_once), UNIT(test_progress_is_reported),
+	UNIT(test_a_slow_train_is_reported_early),
+	UNIT(test_results_have_no_progress_reports), UNIT(test_silence_doubles),
 	UNIT(test_silence_follows_the_bursts), UNIT(test_times_and_bytes),
 	UNIT(test_rate_of_the_train), UNIT(test_newest_across_the_wrap), UNIT(test_ranges),
 	UNIT(test_report_packet))
