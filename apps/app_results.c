@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -269,6 +270,30 @@ static void add_codecs(json_t *root, const struct app_results *r)
 	json_object_set_new(root, "codecs", codecs);
 }
 
+/* Not finite: cannot be predicted. */
+static json_t *time_json(double ns)
+{
+	return isfinite(ns) ? json_real(ns * MS) : json_null();
+}
+
+/* What the plan chose from: enough to tell afterwards what another choice would have cost. */
+static json_t *candidates_json(const struct kerf_plan *p)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct kerf_plan_candidate *c = &p->candidates[i];
+
+		json_array_append_new(list,
+			json_pack("{s:i, s:s, s:b, s:I, s:o, s:o}", "cut", c->cut, "codec",
+				c->local ? "none" : codec_text(c->codec), "local", c->local,
+				"wire_bytes", (json_int_t)c->wire_bytes, "head_ms",
+				time_json(c->head_ns), "tail_ms",
+				time_json(c->local ? 0 : c->tail_ns)));
+	}
+	return list;
+}
+
 static json_t *results_json(const struct app_results *r, const struct app_run *run)
 {
 	const struct kerf_device_stats *s = kerf_device_stats(run->device);
@@ -302,6 +327,9 @@ static json_t *results_json(const struct app_results *r, const struct app_run *r
 		json_object_set_new(json_object_get(root, "slowdown"), "server",
 			json_real(run->server_slowdown));
 	json_object_set_new(root, "phases", phases);
+	if (run->server)
+		json_object_set_new(root, "start_ms", json_real((double)run->start_ns * MS));
+	json_object_set_new(root, "candidates", candidates_json(kerf_device_plan(run->device)));
 	return root;
 }
 

@@ -276,7 +276,8 @@ static int report(struct lab *lab, const struct app_options *o, struct kerf_err 
 	char title[512];
 	const struct app_run run = {.title = title, .device = lab->device, .server = lab->server,
 		.device_slowdown = lab->settings.device.slowdown,
-		.server_slowdown = lab->server_slowdown.value[0]};
+		.server_slowdown = lab->server_slowdown.value[0],
+		.start_ns = kerf_device_start_ns(lab->device) - lab->epoch_ns};
 
 	if (lab->terminal && !is_virtual(lab))
 		fprintf(stderr, "\r\033[K");

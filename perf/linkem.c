@@ -360,18 +360,6 @@ static void measure_virtual_time(struct perf *p, const char *lab, const char *co
 			.target = 100});
 }
 
-static void take_option(int *argc, char **argv, const char *name, const char **value)
-{
-	for (int i = 1; i + 1 < *argc; i++) {
-		if (strcmp(argv[i], name))
-			continue;
-		*value = argv[i + 1];
-		memmove(&argv[i], &argv[i + 2], (size_t)(*argc - i - 1) * sizeof(argv[0]));
-		*argc -= 2;
-		return;
-	}
-}
-
 /* The first two CPUs that this process may use. */
 static void start_eal(struct perf *p)
 {
@@ -399,8 +387,8 @@ int main(int argc, char **argv)
 	struct rte_mempool *pool;
 
 	perf_begin(&p, "linkem", usage, &argc, argv);
-	take_option(&argc, argv, "--lab", &lab);
-	take_option(&argc, argv, "--conf", &conf);
+	perf_take_option(&p, &argc, argv, "--lab", &lab);
+	perf_take_option(&p, &argc, argv, "--conf", &conf);
 	perf_no_more_options(&p, argc, argv);
 	start_eal(&p);
 	pool = rte_pktmbuf_pool_create("cost", POOL, 256, 0, 128, SOCKET_ID_ANY);

@@ -66,6 +66,36 @@ void perf_begin(struct perf *p, const char *name, const char *usage, int *argc, 
 		"ratio", "target");
 }
 
+static void take_away(int *argc, char **argv, int at, int n)
+{
+	memmove(&argv[at], &argv[at + n], (size_t)(*argc - at - n + 1) * sizeof(argv[0]));
+	*argc -= n;
+}
+
+bool perf_take_option(const struct perf *p, int *argc, char **argv, const char *name, const char **value)
+{
+	for (int i = 1; i < *argc; i++) {
+		if (strcmp(argv[i], name))
+			continue;
+		if (i + 1 == *argc)
+			wrong_usage(p, "needs a value", name);
+		*value = argv[i + 1];
+		take_away(argc, argv, i, 2);
+		return true;
+	}
+	return false;
+}
+
+bool perf_take_flag(int *argc, char **argv, const char *name)
+{
+	for (int i = 1; i < *argc; i++)
+		if (strcmp(argv[i], name) == 0) {
+			take_away(argc, argv, i, 1);
+			return true;
+		}
+	return false;
+}
+
 void perf_no_more_options(const struct perf *p, int argc, char **argv)
 {
 	if (argc > 1)
@@ -128,7 +158,8 @@ void perf_add(struct perf *p, const struct perf_figure *f)
 	to->unit = strdup(f->unit ? f->unit : "");
 	to->peer = f->peer ? strdup(f->peer) : NULL;
 	p->missed |= !passes(to);
-	print_row(to);
+	if (!to->quiet)
+		print_row(to);
 }
 
 /* ---- JSON ---- */

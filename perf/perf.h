@@ -40,6 +40,7 @@ struct perf_figure {
 	/* The bound is on ratio where there is a peer, else on value. */
 	enum perf_bound bound;
 	double target;
+	bool quiet; /* in the JSON only: the benchmark prints a table of its own */
 };
 
 struct perf {
@@ -54,6 +55,9 @@ struct perf {
 /* Takes the common options out of argv; wrong ones that start like them end the program with 2.
  * Options of the benchmark's own stay, in order. usage: one line each for --help, or NULL. */
 void perf_begin(struct perf *p, const char *name, const char *usage, int *argc, char **argv);
+/* Takes "name value" out of argv, once; false when it is not there, exit 2 when the value is not. */
+bool perf_take_option(const struct perf *p, int *argc, char **argv, const char *name, const char **value);
+bool perf_take_flag(int *argc, char **argv, const char *name);
 /* What argv still holds beyond argv[0] is wrong usage: one line, exit 2. */
 void perf_no_more_options(const struct perf *p, int argc, char **argv);
 /* Adds a figure and prints its row. A value that is not finite misses every target. */
