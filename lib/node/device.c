@@ -70,7 +70,7 @@ struct kerf_device *kerf_device_create(const struct kerf_device_options *o, stru
 	d->o.in_flight = o->in_flight ? o->in_flight : 1;
 	d->o.skip_backlog = o->skip_backlog ? o->skip_backlog : 2;
 	d->o.pace_gain = o->pace_gain > 0 ? o->pace_gain : 3;
-	d->pace_gain = d->o.pace_gain;
+	d->pace_gain = d->pace_bound = d->o.pace_gain;
 	d->o.race_share = o->race_share > 0 ? o->race_share : 0.2;
 	d->output_values = kerf_tensor_elements(&g->tensors[g->output]);
 	if (o->compute->n_slots < d->o.in_flight + o->verify) {
@@ -130,16 +130,19 @@ static struct frame *frame_of(struct kerf_device *d, uint32_t number)
 	return NULL;
 }
 
-/* Round trip of the packet that a report echoes, without the time that the train queued behind
- * itself: by that much its reception lasted longer than its transmission. */
+/*
+ * Round trip of the packet that a report echoes, without the time that the train queued behind itself: by that much
+ * its reception lasted longer than its transmission. Stamps tell repeats apart, but a repeat is not part of the train:
+ * after one, the queue is left in.
+ */
 static void learn_rtt(struct kerf_device *d, const struct kerf_sender *s,
 	const struct kerf_report *r, uint64_t now)
 {
 	const uint64_t rtt = ((now - r->echo_tx_ns) & TX_TIME_MASK) - r->hold_ns;
 	const uint64_t sent = (r->echo_tx_ns - s->started_ns) & TX_TIME_MASK;
-	const uint64_t queued = r->duration_ns > sent ? r->duration_ns - sent : 0;
+	const uint64_t queued = s->repeats == 0 && r->duration_ns > sent ? r->duration_ns - sent : 0;
 
-	if (s->repeats == 0 && rtt < 60 * KERF_NS_PER_S && queued < rtt)
+	if (rtt < 60 * KERF_NS_PER_S && queued < rtt)
 		kerf_link_update_rtt(&d->up, rtt - queued, now);
 }
 

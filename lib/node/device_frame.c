@@ -4,6 +4,7 @@
 #include "node/device_internal.h"
 
 #define RTO_MIN_NS (20 * 1000000ull)
+#define RTO_UNKNOWN_NS KERF_NS_PER_S /* as long as no round trip was measured (RFC 6298) */
 
 static unsigned nodes(const struct kerf_device *d)
 {
@@ -195,6 +196,7 @@ static void describe(const struct kerf_device *d, const struct frame *f,
 static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	const double tau = kerf_link_tau(&d->up);
+	const uint64_t base_ns = kerf_link_base_rtt_ns(&d->up);
 	struct kerf_message msg = {
 		.type = KERF_MSG_DATA,
 		.to = d->session.peer,
@@ -207,7 +209,7 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 
 	msg.n_parts = make_parts(d, f, msg.parts);
 	describe(d, f, &msg.descriptor);
-	msg.rto_ns = RTO_MIN_NS + 2 * kerf_link_base_rtt_ns(&d->up) +
+	msg.rto_ns = RTO_MIN_NS + (base_ns ? 2 * base_ns : RTO_UNKNOWN_NS) +
 		(uint64_t)(1e9 * tau * (double)d->plan.candidates[f->choice.candidate].wire_bytes);
 	f->sent_ns = now;
 	f->state = FRAME_REMOTE;
@@ -268,8 +270,9 @@ static void complete(struct kerf_device *d, struct frame *f, enum kerf_where whe
 			d->o.model->graph->output);
 	}
 	if (f->remote_open && where != KERF_WHERE_REMOTE) {
-		cancel_remote(d, f, now);
 		wait_given_up(d, f, now);
+		if (f->remote_open) /* the session may have ended by that */
+			cancel_remote(d, f, now);
 	}
 	if (where != KERF_WHERE_LOCAL)
 		wait_over(d, f, now);

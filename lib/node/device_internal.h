@@ -56,6 +56,7 @@ struct session {
 	uint16_t id;
 	uint64_t retry_ns;  /* when to ask again */
 	uint64_t asked_ns;  /* when it was asked last */
+	unsigned asks;      /* in this state */
 	uint64_t heard_ns;
 	unsigned unheard;   /* frames in a row that the server gave no sign on, one after another */
 	uint64_t unheard_ns; /* when the last of them was given up */
@@ -83,7 +84,8 @@ struct kerf_device {
 	 * still has to carry; `frame` is the youngest of them and left at sent_ns. */
 	struct { double bytes; uint64_t at_ns, sent_ns; uint32_t frame; } backlog;
 	double late_share; /* of the remote frames, EWMA */
-	double pace_gain; /* now: less than asked for while queues on the way overflow */
+	/* Now, and what it tends to: less than asked for when queues on the way have overflowed. */
+	double pace_gain, pace_bound;
 	struct {
 		struct verify_entry entries[DEVICE_VERIFY_QUEUE];
 		unsigned head, count;
@@ -128,9 +130,9 @@ void wait_report(struct kerf_device *d, struct frame *f, const struct kerf_repor
 /* When the device goes on by itself, if no more is heard. */
 uint64_t wait_end(const struct frame *f);
 /* The device goes on by itself: what that tells of the link. */
-void wait_is_late(struct kerf_device *d, const struct frame *f, uint64_t now);
+void wait_is_late(struct kerf_device *d, struct frame *f, uint64_t now);
 /* It was faster, and has cancelled the frame. */
-void wait_given_up(struct kerf_device *d, const struct frame *f, uint64_t now);
+void wait_given_up(struct kerf_device *d, struct frame *f, uint64_t now);
 /* The frame is done, wherever. */
 void wait_over(struct kerf_device *d, const struct frame *f, uint64_t now);
 /* ns of the link that packets of given-up frames still take. */

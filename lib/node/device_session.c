@@ -15,7 +15,7 @@ static void enter(struct session *s, enum kerf_session_state state)
 {
 	s->state = state;
 	s->retry_ns = 0;
-	s->unheard = 0;
+	s->unheard = s->asks = 0;
 }
 
 void session_begin(struct kerf_device *d)
@@ -77,6 +77,7 @@ void session_poll(struct kerf_device *d, uint64_t now)
 	else
 		say_hello(d, now);
 	s->asked_ns = now;
+	s->asks++;
 	s->retry_ns = now + ASK_EVERY_NS;
 }
 
@@ -102,7 +103,7 @@ void session_lost(struct kerf_device *d, uint64_t now)
 	kerf_link_reset(&d->down);
 	d->server_work_ns = 0;
 	d->backlog.bytes = 0;
-	d->pace_gain = d->o.pace_gain;
+	d->pace_gain = d->pace_bound = d->o.pace_gain;
 	if (d->probe.state == KERF_SENDER_SENDING || d->probe.state == KERF_SENDER_WAITING)
 		kerf_sender_finish(&d->probe, KERF_SENDER_FAILED, now);
 	for (unsigned i = 0; i < d->o.in_flight; i++)
@@ -135,6 +136,7 @@ void session_acked(struct kerf_device *d, const struct kerf_header *h, const uin
 {
 	struct session *s = &d->session;
 	struct kerf_hello ack;
+	bool asked_once;
 
 	if (s->state == KERF_SESSION_READY && h->session == s->id) {
 		d->net.drops[KERF_DROP_DUPLICATE]++;
@@ -153,13 +155,15 @@ void session_acked(struct kerf_device *d, const struct kerf_header *h, const uin
 		enter(s, KERF_SESSION_REFUSED);
 		return;
 	}
+	asked_once = s->asks == 1;
 	enter(s, KERF_SESSION_READY);
 	s->id = h->session;
 	s->heard_ns = now;
 	s->same_fingerprint = ack.fingerprint == d->o.fingerprint;
 	d->net.payload_bytes = ack.payload_bytes;
 	d->stats.sessions++;
-	kerf_link_update_rtt(&d->up, now - s->asked_ns, now);
+	if (asked_once) /* else nobody knows which HELLO this answers */
+		kerf_link_update_rtt(&d->up, now - s->asked_ns, now);
 	if (ack.whole_ns && d->o.whole_ns > 0)
 		kerf_plan_server_speed(&d->plan, (double)ack.whole_ns / d->o.whole_ns);
 }

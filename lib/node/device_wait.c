@@ -127,16 +127,21 @@ static void add_backlog(struct kerf_device *d, const struct frame *f)
 #define PACE_LOSSES 3     /* so many repeats say nothing of a queue */
 #define PACE_LOSS 0.01    /* nor does so small a share of the packets */
 #define PACE_LESS 0.6
+#define PACE_BELOW 0.8    /* of the gain that overflowed: as far as it comes back soon */
 #define PACE_MORE (1.0 / 32)
+#define PACE_BOUND_MORE (1.0 / 512)
 
-/* A frame that lost packets has overflowed a queue on the way: the next one is paced nearer to the rate. */
+/* A frame that lost packets has overflowed a queue on the way: the next ones are paced nearer to the rate, and for
+ * long not as before. */
 static void learn_gain(struct kerf_device *d, const struct kerf_sender *s)
 {
-	if (s->repeats > PACE_LOSSES && s->repeats > PACE_LOSS * s->layout.n_packets)
+	if (s->repeats > PACE_LOSSES && s->repeats > PACE_LOSS * s->layout.n_packets) {
+		d->pace_bound = fmax(PACE_GAIN_MIN, PACE_BELOW * d->pace_gain);
 		d->pace_gain = fmax(PACE_GAIN_MIN, PACE_LESS * d->pace_gain);
-	else
-		d->pace_gain += PACE_MORE * (d->o.pace_gain - d->pace_gain);
-	d->pace_gain = fmin(d->pace_gain, d->o.pace_gain);
+		return;
+	}
+	d->pace_bound += PACE_BOUND_MORE * (d->o.pace_gain - d->pace_bound);
+	d->pace_gain += PACE_MORE * (d->pace_bound - d->pace_gain);
 }
 
 #define LATE_WEIGHT (1.0 / 16)
@@ -180,7 +185,7 @@ static void count_silence(struct kerf_device *d, const struct frame *f, uint64_t
 		session_lost(d, now);
 }
 
-void wait_is_late(struct kerf_device *d, const struct frame *f, uint64_t now)
+void wait_is_late(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	const uint64_t soonest_ns = soonest_sign(d, f);
 	struct kerf_sample silence = {.label = KERF_LABEL_TIMED_OUT, .error = 1};
@@ -188,6 +193,7 @@ void wait_is_late(struct kerf_device *d, const struct frame *f, uint64_t now)
 	if (d->session.state != KERF_SESSION_READY || !f->remote_open || f->arrived_ns)
 		return;
 	kerf_link_update(&d->up, &f->early, now);
+	f->early = (struct kerf_sample){0};
 	if (now > soonest_ns) {
 		/* Not one sign since: that bounds the rate of the link from above. */
 		silence.tau = 1e-9 * (double)(now - soonest_ns) /
@@ -196,8 +202,9 @@ void wait_is_late(struct kerf_device *d, const struct frame *f, uint64_t now)
 	}
 }
 
-void wait_given_up(struct kerf_device *d, const struct frame *f, uint64_t now)
+void wait_given_up(struct kerf_device *d, struct frame *f, uint64_t now)
 {
+	wait_is_late(d, f, now);
 	learn_from_server(d, f, now);
 	add_backlog(d, f);
 	count_silence(d, f, now);

@@ -31,6 +31,8 @@ struct world_options {
 	const struct kerf_linkem_step *down_steps; /* NULL = infinitely fast */
 	unsigned n_down_steps;
 	uint64_t delay_ns, queue_bytes;
+	void (*shape)(struct kerf_linkem_config *up); /* changes what the rest says of the link up */
+	double race_share; /* 0 = the default */
 	bool other_model; /* the server runs another network */
 	unsigned devices; /* 0 = 1 */
 	bool inputs_differ; /* from frame to frame, as pictures do */
@@ -237,6 +239,7 @@ static inline void world_make_device(struct world *w, unsigned i)
 		.frames = w->o.frames,
 		.verify = true,
 		.wait_for_server = true,
+		.race_share = w->o.race_share,
 		.nonce = 7 + i,
 		.input = world_input,
 		.done = world_done,
@@ -254,7 +257,7 @@ static inline void world_make_device(struct world *w, unsigned i)
 
 static inline void world_make_links(struct world *w, struct world_end *e)
 {
-	const struct kerf_linkem_config up = {.steps = w->o.steps, .n_steps = w->o.n_steps,
+	struct kerf_linkem_config up = {.steps = w->o.steps, .n_steps = w->o.n_steps,
 		.delay_ps = w->o.delay_ns * 1000, .queue_bytes = w->o.queue_bytes,
 		.overhead_bytes = 24};
 	const struct kerf_linkem_config down = {.steps = w->o.down_steps,
@@ -262,6 +265,8 @@ static inline void world_make_links(struct world *w, struct world_end *e)
 		.overhead_bytes = 24};
 	struct kerf_err err = {0};
 
+	if (w->o.shape)
+		w->o.shape(&up);
 	e->up.link = kerf_linkem_create(&up, &err);
 	e->down.link = kerf_linkem_create(&down, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(e->up.link);

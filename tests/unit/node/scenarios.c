@@ -1,0 +1,286 @@
+/* How fast and how well device and server follow links that change, lose, queue and jitter; in virtual time. */
+#include <math.h>
+
+#include "node/world.h"
+
+#define PERIOD_NS (100 * MS)
+#define PS_PER_FRAME (PERIOD_NS * KERF_PS_PER_NS)
+#define LOCAL_MS(w)                                                                                \
+	(w->o.slowdown * kerf_profile_range_ns(&w->profile, 0, (unsigned)w->graph->n_nodes) * 1e-6)
+
+static double frame_ms(const struct world *w, unsigned frame)
+{
+	return (double)w->records[frame].latency_ns * 1e-6;
+}
+
+static void run(struct world *w)
+{
+	CU_ASSERT_TRUE(world_run(w, UINT64_MAX));
+	CU_ASSERT_EQUAL_FATAL(w->n_records, w->o.frames);
+	CU_ASSERT_EQUAL(kerf_device_stats(w->device)->mismatches, 0);
+}
+
+/* ---- what is right at a rate ---- */
+
+static double cost_ms(const struct world *w, unsigned candidate, double bps)
+{
+	const struct kerf_plan_input in = {.reachable = true, .tau = 8 / bps, .rtt_ns = 2 * w->o.delay_ns};
+	const struct kerf_plan_options o = {.mode = KERF_PLAN_DYNAMIC};
+	struct kerf_plan_choice c;
+	struct kerf_plan p;
+
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &o, w->candidates, w->n_candidates, NULL), 0);
+	kerf_plan_predict(&p, candidate, &in, &c);
+	kerf_plan_destroy(&p);
+	return c.total_ns * 1e-6;
+}
+
+static unsigned best_at(const struct world *w, double bps)
+{
+	unsigned best = 0;
+
+	for (unsigned i = 1; i < w->n_candidates; i++)
+		if (cost_ms(w, i, bps) < cost_ms(w, best, bps))
+			best = i;
+	return best;
+}
+
+static unsigned chosen(const struct world *w, unsigned frame)
+{
+	const struct kerf_frame_record *r = &w->records[frame];
+
+	for (unsigned i = 0; i < w->n_candidates; i++)
+		if (w->candidates[i].cut == (int)r->cut &&
+			(w->candidates[i].local ? r->codec < 0 : r->codec == w->candidates[i].codec))
+			return i;
+	CU_FAIL_FATAL("no such candidate");
+	return 0;
+}
+
+/* As good as the best, hysteresis aside. */
+static bool is_right(const struct world *w, unsigned frame, double bps)
+{
+	return cost_ms(w, chosen(w, frame), bps) <= 1.06 * cost_ms(w, best_at(w, bps), bps);
+}
+
+/* ---- steps ---- */
+
+#define STEP_FRAME 40
+
+static struct world *step(double from_bps, double to_bps)
+{
+	const struct kerf_linkem_step steps[] = {{0, (uint64_t)from_bps},
+		{STEP_FRAME * PS_PER_FRAME - 20 * MS * KERF_PS_PER_NS, (uint64_t)to_bps}};
+	struct world *w = world_create((struct world_options){.frames = 60, .period_ns = PERIOD_NS,
+		.steps = steps, .n_steps = 2, .delay_ns = 500000});
+
+	run(w);
+	CU_ASSERT_TRUE(is_right(w, STEP_FRAME - 1, from_bps));
+	return w;
+}
+
+/* First frame after the step whose choice knew the new rate to 20%. */
+static unsigned frames_until_known(const struct world *w, double bps)
+{
+	for (unsigned i = STEP_FRAME; i < w->o.frames; i++)
+		if (fabs(w->records[i].rate_bps / bps - 1) <= .2)
+			return i - STEP_FRAME;
+	return UINT32_MAX;
+}
+
+static void test_a_fall_is_known_after_two_frames(void)
+{
+	static const struct { double from, to; } falls[] = {{1e9, 50e6}, {100e6, 5e6}};
+
+	for (unsigned i = 0; i < KERF_ARRAY_LEN(falls); i++) {
+		struct world *w = step(falls[i].from, falls[i].to);
+
+		CU_ASSERT(frames_until_known(w, falls[i].to) <= 2);
+		for (unsigned k = STEP_FRAME + 3; k < w->o.frames; k++)
+			CU_ASSERT_TRUE(is_right(w, k, falls[i].to));
+		for (unsigned k = STEP_FRAME; k < STEP_FRAME + 3; k++)
+			CU_ASSERT(frame_ms(w, k) <= 2.5 * LOCAL_MS(w));
+		world_destroy(w);
+	}
+}
+
+static void test_a_rise_is_followed(void)
+{
+	static const struct { double from, to; unsigned frames; } rises[] = {{50e6, 1e9, 3}, {1e6, 1e9, 6}};
+
+	for (unsigned i = 0; i < KERF_ARRAY_LEN(rises); i++) {
+		struct world *w = step(rises[i].from, rises[i].to);
+
+		CU_ASSERT(frames_until_known(w, rises[i].to) <= rises[i].frames);
+		for (unsigned k = STEP_FRAME + rises[i].frames; k < w->o.frames; k++)
+			CU_ASSERT_TRUE(is_right(w, k, rises[i].to));
+		world_destroy(w);
+	}
+}
+
+/* Nothing moves for 2 s; within 6 frames of its end the best cut is back. */
+static void test_an_outage_of_two_seconds(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}, {2000000000000, 0},
+		{4000000000000, 200000000}};
+	struct world *w = world_create((struct world_options){.frames = 80, .period_ns = PERIOD_NS,
+		.steps = steps, .n_steps = 3, .delay_ns = 500000});
+
+	run(w);
+	for (unsigned i = 0; i < w->o.frames; i++)
+		CU_ASSERT(frame_ms(w, i) <= 2.5 * LOCAL_MS(w));
+	for (unsigned i = 46; i < w->o.frames; i++)
+		CU_ASSERT_TRUE(is_right(w, i, 200e6));
+	world_destroy(w);
+}
+
+/* The rate goes 10% up and down with every frame, about where two choices cost the same. */
+static void test_a_cross_over_is_not_crossed_again_and_again(void)
+{
+	enum { FRAMES = 190 };
+	static struct kerf_linkem_step steps[FRAMES];
+	struct world *w = world_create((struct world_options){.frames = 1, .steps = steps,
+		.n_steps = 1, .delay_ns = 500000});
+	double bps = 1e9;
+
+	while (best_at(w, bps) == best_at(w, 1e9))
+		bps /= 1.001;
+	CU_ASSERT(bps > 10e6 && bps < 900e6);
+	world_destroy(w);
+	for (unsigned i = 0; i < FRAMES; i++)
+		steps[i] = (struct kerf_linkem_step){i * PS_PER_FRAME, (uint64_t)(bps * (i % 2 ? 1.1 : 1 / 1.1))};
+	w = world_create((struct world_options){.frames = FRAMES, .period_ns = PERIOD_NS, .steps = steps,
+		.n_steps = FRAMES, .delay_ns = 500000});
+	run(w);
+	CU_ASSERT(kerf_device_plan(w->device)->switches <= 2 * FRAMES / 100);
+	world_destroy(w);
+}
+
+/* ---- loss ---- */
+
+static double shaped_loss, shaped_bad;
+
+static void lossy(struct kerf_linkem_config *up)
+{
+	up->seed = 5;
+	up->loss = shaped_loss;
+	up->loss_bad = shaped_bad;
+	up->good_to_bad = shaped_bad > 0 ? .002 : 0;
+	up->bad_to_good = shaped_bad > 0 ? .2 : 0;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
+
+static double median_rate(const struct world *w, unsigned from)
+{
+	double rates[WORLD_RECORDS];
+	unsigned n = 0;
+
+	for (unsigned i = from; i < w->n_records; i++)
+		rates[n++] = w->records[i].rate_bps;
+	qsort(rates, n, sizeof(rates[0]), ascending);
+	return rates[n / 2];
+}
+
+/*
+ * Loss is estimated over 511 packets' worth of weight: to 3 deviations of that, and of bursts 5 packets long in the last
+ * case. Packets lost behind the bottleneck have had their time there: by up to their share the rate looks lower.
+ */
+static void test_loss_is_estimated(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}};
+	static const struct { double loss, bad, mean, burst; } cases[] = {
+		{.001, 0, .001, 1}, {.01, 0, .01, 1}, {.05, 0, .05, 1}, {0, .8, .8 * .002 / .202, 5}};
+
+	for (unsigned i = 0; i < KERF_ARRAY_LEN(cases); i++) {
+		const double p = cases[i].mean, deviation = sqrt(p * (1 - p) / 511 * cases[i].burst);
+		struct world *w;
+
+		shaped_loss = cases[i].loss;
+		shaped_bad = cases[i].bad;
+		w = world_create((struct world_options){.frames = 150, .period_ns = PERIOD_NS, .steps = steps,
+			.n_steps = 1, .delay_ns = 500000, .shape = lossy});
+		run(w);
+		CU_ASSERT_DOUBLE_EQUAL(kerf_device_link(w->device)->loss, p, 3 * deviation + .001);
+		CU_ASSERT_DOUBLE_EQUAL(median_rate(w, 20), 200e6, .05 * 200e6);
+		world_destroy(w);
+	}
+}
+
+/* A queue of 64 KB that each frame of 160 KB would overflow: the pace falls until it does not. */
+static void test_a_short_queue_slows_the_pace(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 100000000}};
+	struct world *w = world_create((struct world_options){.frames = 40, .period_ns = PERIOD_NS,
+		.steps = steps, .n_steps = 1, .delay_ns = 500000, .queue_bytes = 64000});
+	uint64_t once;
+
+	run(w);
+	once = w->candidates[chosen(w, 20)].wire_bytes;
+	for (unsigned i = 7; i < w->o.frames; i++)
+		CU_ASSERT(w->records[i].bytes <= once + once / 100 + 1538);
+	world_destroy(w);
+}
+
+/* ---- delay ---- */
+
+static void jittery(struct kerf_linkem_config *up)
+{
+	up->seed = 6;
+	up->jitter_ps = up->delay_ps / 10;
+}
+
+static void test_base_rtt(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 10000000000}};
+	static const uint64_t delays_ns[] = {100000, 1 * MS, 10 * MS, 100 * MS};
+
+	for (unsigned i = 0; i < 2 * KERF_ARRAY_LEN(delays_ns); i++) {
+		const uint64_t delay_ns = delays_ns[i / 2];
+		struct world *w = world_create((struct world_options){.frames = 60,
+			.period_ns = 5 * PERIOD_NS, .steps = steps, .n_steps = 1, .delay_ns = delay_ns,
+			.shape = i % 2 ? jittery : NULL, .slowdown = 40,
+			.policy = {.mode = KERF_PLAN_OFFLOAD, .fixed_codec = KERF_CODEC_U8}});
+		double rtt_ns;
+
+		run(w);
+		rtt_ns = (double)kerf_link_base_rtt_ns(kerf_device_link(w->device));
+		CU_ASSERT_DOUBLE_EQUAL(rtt_ns, 2. * (double)delay_ns, fmax(.02 * 2 * (double)delay_ns, 4000));
+		world_destroy(w);
+	}
+}
+
+/* ---- racing ---- */
+
+/* Every other second the link is 40 times slower: results are late again and again. */
+static void test_racing_costs_no_time(void)
+{
+	enum { FRAMES = 190 };
+	static struct kerf_linkem_step steps[FRAMES];
+	static const double shares[] = {1, .2};
+	double sum_ms[2] = {0, 0};
+	uint64_t hedged[2];
+
+	for (unsigned i = 0; i < FRAMES; i++)
+		steps[i] = (struct kerf_linkem_step){i * PS_PER_FRAME, i * 2654435761u >> 31 ? 200000000 : 5000000};
+	for (unsigned k = 0; k < 2; k++) {
+		struct world *w = world_create((struct world_options){.frames = FRAMES, .period_ns = PERIOD_NS,
+			.steps = steps, .n_steps = FRAMES, .delay_ns = 500000, .race_share = shares[k]});
+
+		run(w);
+		for (unsigned i = 0; i < FRAMES; i++)
+			sum_ms[k] += frame_ms(w, i);
+		hedged[k] = kerf_device_stats(w->device)->hedged;
+		world_destroy(w);
+	}
+	CU_ASSERT(hedged[1] > hedged[0]);
+	CU_ASSERT(sum_ms[1] < .97 * sum_ms[0]);
+}
+
+UNIT_MAIN("node.scenarios", UNIT(test_a_fall_is_known_after_two_frames), UNIT(test_a_rise_is_followed),
+	UNIT(test_an_outage_of_two_seconds), UNIT(test_a_cross_over_is_not_crossed_again_and_again),
+	UNIT(test_loss_is_estimated), UNIT(test_a_short_queue_slows_the_pace), UNIT(test_base_rtt),
+	UNIT(test_racing_costs_no_time))
