@@ -1,4 +1,6 @@
 /* What peers, packets and numbers may do that a quiet link never shows. */
+#include <math.h>
+
 #include "node/device_internal.h"
 #include "node/server_internal.h"
 #include "node/world.h"
@@ -395,6 +397,75 @@ static void test_a_result_nobody_takes_frees_its_context(void)
 	world_destroy(w);
 }
 
+static double lie_about_tau(struct kerf_rng *rng)
+{
+	static const double lies[] = {0, -1, 1e-14, 1e-13, 1e30, 11, 10, 1e-300, NAN, INFINITY};
+	const unsigned i = kerf_rng_u32(rng) % (2 * KERF_ARRAY_LEN(lies));
+
+	return i < KERF_ARRAY_LEN(lies) ? lies[i] : exp(-30 * kerf_rng_uniform(rng));
+}
+
+/* A report with each field true, or anything. */
+static struct rte_mbuf *a_lie(struct world *w, struct kerf_rng *rng)
+{
+	const uint32_t frame = (uint32_t)w->device->next_frame - kerf_rng_u32(rng) % 3;
+	struct kerf_net net = world_net(0x0a000002, 2, 1450);
+	struct kerf_report r = {
+		.of_type = kerf_rng_u32(rng) % 8 ? KERF_MSG_DATA : KERF_MSG_PROBE,
+		.label = (uint8_t)(kerf_rng_u32(rng) % (KERF_LABEL_COUNT + 1)),
+		.flags = (uint8_t)(kerf_rng_u32(rng) % 4 ? 0 : kerf_rng_u32(rng) % 8),
+		.received = (uint16_t)kerf_rng_u32(rng),
+		.first_delay_ns = (int64_t)kerf_rng_u64(rng),
+		.duration_ns = kerf_rng_u64(rng) >> kerf_rng_u32(rng) % 64,
+		/* now, or another time; bit 48 must not be there */
+		.echo_tx_ns = (w->now - kerf_rng_u64(rng) % (200 * MS)) & ((1ull << 48) - 1),
+		.hold_ns = kerf_rng_u32(rng) >> kerf_rng_u32(rng) % 32,
+		.wire_bytes = kerf_rng_u32(rng),
+		.tau_error = kerf_rng_u32(rng) % 4 ? .01f : 1e30f,
+		.work_us = kerf_rng_u32(rng) >> kerf_rng_u32(rng) % 32,
+	};
+
+	if (kerf_rng_u32(rng) % 2)
+		r.echo_tx_ns = kerf_rng_u64(rng) & ((1ull << 48) - 1);
+	r.tau = lie_about_tau(rng);
+	if (kerf_rng_u32(rng) % 2) {
+		r.ranges[0].first = (uint16_t)(kerf_rng_u32(rng) % 200);
+		r.ranges[0].count = (uint16_t)(kerf_rng_u32(rng) % 200);
+		r.n_ranges = r.ranges[0].count != 0;
+	}
+	return kerf_report_packet(&net, &w->device->net.self, w->device->session.id, frame, &r, w->now);
+}
+
+/* A server whose reports are about nothing: no frame is lost, and what the device believes stays finite. */
+static void test_reports_that_lie(void)
+{
+	struct kerf_rng rng = {.seed = 4};
+
+	for (unsigned round = 0; round < 20; round++) {
+		struct world *w = world_create((struct world_options){
+			.frames = 60, .period_ns = 50 * MS, .delay_ns = 500000, .seed = round});
+		struct rte_mbuf *m;
+
+		rng.stream = round;
+		while (!kerf_device_finished(w->device)) {
+			if (w->device->session.state == KERF_SESSION_READY && (m = a_lie(w, &rng)))
+				kerf_device_receive(w->device, &m, 1, w->now);
+			world_run(w, w->now + 1 + kerf_rng_u64(&rng) % (10 * MS));
+			CU_ASSERT_FATAL(isfinite(kerf_link_tau(&w->device->up)));
+			CU_ASSERT_FATAL(isfinite(kerf_link_sigma(&w->device->up)));
+			CU_ASSERT_FATAL(kerf_link_base_rtt_ns(&w->device->up) <= 60 * KERF_NS_PER_S);
+			CU_ASSERT_FATAL(isfinite(w->device->backlog.bytes));
+		}
+		CU_ASSERT_EQUAL(w->n_records, 60);
+		CU_ASSERT_EQUAL(kerf_device_stats(w->device)->mismatches, 0);
+		CU_ASSERT(kerf_device_stats(w->device)->reports_refused > 0);
+		CU_ASSERT(w->device->up.refused > 0);
+		for (unsigned i = 0; i < w->n_records; i++)
+			CU_ASSERT((double)w->records[i].latency_ns <= 2.5e6 * LOCAL_MS(w));
+		world_destroy(w);
+	}
+}
+
 /* More time between frames than the server keeps an idle session for: it says so, and is asked again. */
 static void test_an_idle_session_is_asked_for_again(void)
 {
@@ -410,7 +481,7 @@ static void test_an_idle_session_is_asked_for_again(void)
 	world_destroy(w);
 }
 
-UNIT_MAIN("node edges", UNIT(test_an_idle_session_is_asked_for_again), UNIT(test_frame_numbers_wrap), UNIT(test_clocks_wrap),
+UNIT_MAIN("node edges", UNIT(test_an_idle_session_is_asked_for_again), UNIT(test_reports_that_lie), UNIT(test_frame_numbers_wrap), UNIT(test_clocks_wrap),
 	UNIT(test_ends_differ_in_packet_size), UNIT(test_inputs_are_compared_in_time),
 	UNIT(test_a_frame_turned_away_stays_away), UNIT(test_the_highest_frame_number_is_served),
 	UNIT(test_who_asks_for_a_frame_turned_away_hears_so),

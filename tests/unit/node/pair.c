@@ -1,9 +1,6 @@
 /* Device and server together, in virtual time. */
 #include "node/world.h"
 
-#define LOCAL_MS(w)                                                                                \
-	(w->o.slowdown * kerf_profile_range_ns(&w->profile, 0, (unsigned)w->graph->n_nodes) * 1e-6)
-
 static const struct kerf_linkem_step fast[] = {{0, 200000000}};
 
 static const struct kerf_frame_record *slowest(const struct world *w)

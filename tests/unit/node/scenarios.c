@@ -5,8 +5,6 @@
 
 #define PERIOD_NS (100 * MS)
 #define PS_PER_FRAME (PERIOD_NS * KERF_PS_PER_NS)
-#define LOCAL_MS(w)                                                                                \
-	(w->o.slowdown * kerf_profile_range_ns(&w->profile, 0, (unsigned)w->graph->n_nodes) * 1e-6)
 
 static double frame_ms(const struct world *w, unsigned frame)
 {

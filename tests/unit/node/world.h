@@ -89,6 +89,10 @@ struct world {
 	unsigned user; /* the test's own */
 };
 
+/* A frame that the device computes alone. */
+#define LOCAL_MS(w)                                                                                \
+	(w->o.slowdown * kerf_profile_range_ns(&w->profile, 0, (unsigned)w->graph->n_nodes) * 1e-6)
+
 static struct rte_mempool *world_pool;
 
 static inline void world_start_eal(void)
