@@ -87,6 +87,28 @@ static int check_mode(const struct kerf_plan *p, struct kerf_err *err)
 		o->mode == KERF_PLAN_FIXED ? o->fixed_cut : 0, o->fixed_codec, p->n);
 }
 
+static int make_terms(struct kerf_plan *p)
+{
+	struct kerf_plan_terms *t = &p->terms;
+	double **const arrays[] = {&t->head, &t->tail, &t->bytes, &t->away, &t->cost};
+
+	t->head = calloc((size_t)p->n * KERF_ARRAY_LEN(arrays), sizeof(double));
+	if (!t->head)
+		return -ENOMEM;
+	for (unsigned k = 0; k < KERF_ARRAY_LEN(arrays); k++)
+		*arrays[k] = t->head + (size_t)k * p->n;
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct kerf_plan_candidate *c = &p->candidates[i];
+
+		/* NaN would compare as neither less nor more. */
+		t->head[i] = is_allowed(p, i) && is_finite(c) ? c->head_ns : INFINITY;
+		t->tail[i] = c->local || !is_finite(c) ? 0 : c->tail_ns;
+		t->bytes[i] = c->local ? 0 : (double)c->wire_bytes;
+		t->away[i] = !c->local;
+	}
+	return 0;
+}
+
 int kerf_plan_create(struct kerf_plan *p, const struct kerf_plan_options *options,
 	const struct kerf_plan_candidate *candidates, unsigned n, struct kerf_err *err)
 {
@@ -103,6 +125,11 @@ int kerf_plan_create(struct kerf_plan *p, const struct kerf_plan_options *option
 	if ((rc = check_options(options, err)) < 0 || (rc = check_candidates(p, err)) < 0 ||
 		(rc = check_mode(p, err)) < 0)
 		goto out;
+	rc = make_terms(p);
+	if (rc < 0) {
+		kerf_err_set(err, rc, "plan: no memory for %u candidates", n);
+		goto out;
+	}
 	p->current = p->local;
 	return 0;
 out:
@@ -113,6 +140,7 @@ out:
 void kerf_plan_destroy(struct kerf_plan *p)
 {
 	free(p->candidates);
+	free(p->terms.head);
 	*p = (struct kerf_plan){0};
 }
 
@@ -173,41 +201,87 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
 			isfinite(in->sigma) ? in->sigma * wire_ns : 0);
 }
 
-/* Predicted ns, or bytes as long as nobody knows what a byte costs. */
-static double cost(const struct kerf_plan *p, unsigned i, const struct kerf_plan_input *in)
+/* Predicted total of every candidate, repairs aside. */
+static void predict_all(const struct kerf_plan *p, const struct kerf_plan_input *in, double tau_ns)
 {
-	struct kerf_plan_choice predicted;
+	const struct kerf_plan_terms *t = &p->terms;
+	const double fixed_ns = (double)in->rtt_ns + (double)in->result_ns + (double)in->wait_ns;
+	const double queue_ns = (double)in->queue_ns;
 
-	if (!is_sampled(in))
-		return (double)p->candidates[i].wire_bytes;
-	kerf_plan_predict(p, i, in, &predicted);
-	return isfinite(predicted.total_ns) ? predicted.total_ns : INFINITY;
+	for (unsigned i = 0; i < p->n; i++) {
+		const double head_ns = p->theta_head * t->head[i];
+		const double queued_ns = queue_ns > head_ns ? queue_ns - head_ns : 0;
+
+		t->cost[i] = head_ns + t->away[i] * (fixed_ns + queued_ns) + tau_ns * t->bytes[i] +
+			p->theta_tail * t->tail[i];
+	}
+}
+
+static double with_repair(const struct kerf_plan *p, unsigned i, const struct kerf_plan_input *in, double tau_ns)
+{
+	const double ns = p->terms.cost[i] +
+		(p->candidates[i].local ? 0 : repair_ns(&p->candidates[i], in, tau_ns));
+
+	return isfinite(ns) ? ns : INFINITY;
+}
+
+/* The cheapest by time; repairs are worked out only where they can matter. *ns: what it costs. */
+static unsigned soonest(const struct kerf_plan *p, const struct kerf_plan_input *in, double tau_ns, double *ns)
+{
+	const double *cost = p->terms.cost;
+	unsigned best = 0;
+
+	for (unsigned i = 1; i < p->n; i++)
+		if (cost[i] < cost[best])
+			best = i;
+	*ns = with_repair(p, best, in, tau_ns);
+	if (!(in->loss > 0))
+		return best;
+	for (unsigned i = 0; i < p->n; i++) {
+		if (cost[i] > *ns || i == best)
+			continue;
+		const double full = with_repair(p, i, in, tau_ns);
+
+		if (full < *ns || (full == *ns && i < best)) {
+			best = i;
+			*ns = full;
+		}
+	}
+	return best;
+}
+
+/* As long as nobody knows what a byte costs: the fewest of those that are allowed. */
+static unsigned fewest_bytes(const struct kerf_plan *p)
+{
+	unsigned best = p->local;
+	bool found = false;
+
+	for (unsigned i = 0; i < p->n; i++)
+		if (is_allowed(p, i) &&
+			(!found || p->candidates[i].wire_bytes < p->candidates[best].wire_bytes)) {
+			best = i;
+			found = true;
+		}
+	return best;
 }
 
 /* The cheapest allowed candidate, or the current one when that is hardly worse. */
 static unsigned cheapest(const struct kerf_plan *p, const struct kerf_plan_input *in)
 {
-	unsigned best = p->local;
-	double best_cost = INFINITY;
-	bool found = false;
+	const double tau_ns = in->tau * (double)KERF_NS_PER_S;
+	double best_ns;
 
-	for (unsigned i = 0; i < p->n; i++) {
-		if (!is_allowed(p, i))
-			continue;
-		double c = cost(p, i, in);
-		if (!found || c < best_cost) {
-			best = i;
-			best_cost = c;
-			found = true;
-		}
-	}
-	if (!found || !is_allowed(p, p->current))
+	if (!is_sampled(in))
+		return fewest_bytes(p);
+	predict_all(p, in, tau_ns);
+	const unsigned best = soonest(p, in, tau_ns, &best_ns);
+	/* Times that cannot be predicted are no reason against what a mode demands. */
+	if (!isfinite(best_ns))
+		return fewest_bytes(p);
+	if (in->alarm || !is_allowed(p, p->current))
 		return best;
-	if (in->alarm)
-		return best;
-	double now = cost(p, p->current, in);
-	bool keep = isfinite(now) && now - best_cost <= p->options.hysteresis * now;
-	return keep ? p->current : best;
+	const double now_ns = with_repair(p, p->current, in, tau_ns);
+	return now_ns - best_ns <= p->options.hysteresis * now_ns ? p->current : best;
 }
 
 static unsigned pick(const struct kerf_plan *p, const struct kerf_plan_input *in)

@@ -43,6 +43,9 @@ struct kerf_plan_options {
 struct kerf_plan {
 	struct kerf_plan_options options;
 	struct kerf_plan_candidate *candidates; /* owned */
+	/* The same for choosing fast: infinite head = not allowed; a local one has no bytes and no tail. Owned, as is
+	 * cost, where a frame's are worked out. */
+	struct kerf_plan_terms { double *head, *tail, *bytes, *away, *cost; } terms;
 	unsigned n;
 	unsigned local;      /* index of the local candidate */
 	unsigned current;    /* index of the last choice, at first the local one */
