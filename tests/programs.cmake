@@ -58,3 +58,9 @@ kerf_script_test(linkem refusals)
 # They share two cores and the clock with nobody.
 set_tests_properties(device.memif device.memif_huge device.veth device.killed_server
 	device.no_server lab.real lab.codecs linkem.bridge linkem.memif PROPERTIES RUN_SERIAL ON)
+
+add_test(NAME perf.regret
+	COMMAND sh ${PROJECT_SOURCE_DIR}/tests/perf/regret.sh $<TARGET_FILE_DIR:kerf-perf-regret>
+		${CMAKE_CURRENT_BINARY_DIR}/perf.regret $<TARGET_FILE:kerf-lab>
+	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+set_tests_properties(perf.regret PROPERTIES TIMEOUT 600)
