@@ -32,8 +32,8 @@ struct app_settings {
 		uint64_t contexts, sessions, cpu;
 	} server;
 	struct {
-		int mode, codec;
-		uint64_t cut, hedge_min_ns, probe_every;
+		int mode, codec, objective;
+		uint64_t cut, deadline_ns, hedge_min_ns, probe_every;
 		double hysteresis, hedge_factor, pace_gain, race_share, min_agreement;
 		char codecs[KERF_INI_TEXT_LEN], calibration[KERF_INI_TEXT_LEN];
 	} policy;
@@ -202,13 +202,15 @@ struct app_results {
 	struct app_tally *phases; /* n_phases */
 	unsigned n_phases;
 	uint64_t codecs[KERF_CODEC_COUNT];
+	uint64_t deadline_ns, missed; /* policy.deadline with that objective, else 0; frames that took longer */
+	uint64_t end_ns;              /* when the last frame was done, from the run's start */
 	FILE *csv;
 	const char *csv_path;
 };
 
 /* Begins the CSV of --frames; the file of --json, written at the end, must be writable. */
-int app_results_open(struct app_results *r, const struct kerf_model *m, unsigned n_phases,
-	const struct app_options *o, struct kerf_err *err);
+int app_results_open(struct app_results *r, const struct kerf_model *m, const struct app_settings *s,
+	unsigned n_phases, const struct app_options *o, struct kerf_err *err);
 void app_results_add(struct app_results *r, unsigned phase, const struct kerf_frame_record *f);
 void app_results_close(struct app_results *r);
 

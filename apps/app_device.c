@@ -155,6 +155,8 @@ static int policy_of(const struct app_settings *s, const struct kerf_plan_candid
 {
 	*policy = (struct kerf_plan_options){
 		.mode = (enum kerf_plan_mode)s->policy.mode,
+		.objective = (enum kerf_plan_objective)s->policy.objective,
+		.deadline_ns = s->policy.deadline_ns,
 		.fixed_cut = (int)s->policy.cut,
 		.fixed_codec = fixed_codecs[s->policy.codec],
 		.hysteresis = s->policy.hysteresis,
@@ -162,6 +164,10 @@ static int policy_of(const struct app_settings *s, const struct kerf_plan_candid
 		.hedge_min_ns = s->policy.hedge_min_ns,
 		.probe_every = (unsigned)s->policy.probe_every,
 	};
+	if (policy->objective == KERF_PLAN_THROUGHPUT && s->device.in_flight < 2)
+		return kerf_err_set(err, -EINVAL,
+			"policy.objective = throughput needs frames that overlap: device.in_flight = 1, expected 2 or "
+			"more");
 	if (policy->mode == KERF_PLAN_FIXED &&
 		!offered(c, n, policy->fixed_cut, policy->fixed_codec))
 		return kerf_err_set(err, -EINVAL,

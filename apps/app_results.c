@@ -25,12 +25,14 @@ static int check_writable(const char *path, struct kerf_err *err)
 	return 0;
 }
 
-int app_results_open(struct app_results *r, const struct kerf_model *m, unsigned n_phases,
-	const struct app_options *o, struct kerf_err *err)
+int app_results_open(struct app_results *r, const struct kerf_model *m, const struct app_settings *s,
+	unsigned n_phases, const struct app_options *o, struct kerf_err *err)
 {
 	int rc = o->json ? check_writable(o->json, err) : 0;
 
 	*r = (struct app_results){.model = m, .n_phases = n_phases, .csv_path = o->frames};
+	if (s->policy.objective == KERF_PLAN_DEADLINE)
+		r->deadline_ns = s->policy.deadline_ns;
 	if (rc < 0)
 		return rc;
 	r->phases = calloc(n_phases ? n_phases : 1, sizeof(r->phases[0]));
@@ -106,6 +108,8 @@ static void tally(struct app_tally *t, const struct kerf_frame_record *f)
 void app_results_add(struct app_results *r, unsigned phase, const struct kerf_frame_record *f)
 {
 	tally(&r->all, f);
+	r->missed += r->deadline_ns && f->latency_ns > r->deadline_ns;
+	r->end_ns = KERF_MAX(r->end_ns, f->due_ns + f->latency_ns);
 	if (phase < r->n_phases)
 		tally(&r->phases[phase], f);
 	if (f->codec >= 0)
@@ -178,6 +182,11 @@ static void print_drops(const char *who, const struct kerf_net *net)
 	printf("%s at the %s\n", any ? "" : "none", who);
 }
 
+static double frames_per_s(const struct app_results *r)
+{
+	return r->end_ns ? 1e9 * (double)r->all.frames / (double)r->end_ns : 0;
+}
+
 void app_print_table(const struct app_results *r, const struct app_run *run)
 {
 	const struct kerf_device_stats *s = kerf_device_stats(run->device);
@@ -198,10 +207,13 @@ void app_print_table(const struct app_results *r, const struct app_run *run)
 		print_row(r, &r->phases[i],
 			kerf_format_rate((double)r->phases[i].true_rate_bps, a, sizeof(a)));
 	print_row(r, &r->all, "all");
-	printf("frames %lu: %lu remote, %lu local, %lu hedged (%lu of them finished here first), "
+	printf("frames %lu (%.1f/s): %lu remote, %lu local, %lu hedged (%lu of them finished here first), "
 	       "%lu skipped, %lu lost; %lu switches of the cut\n",
-		s->frames, s->remote, s->local, s->hedged, s->hedge_won, s->skipped,
+		s->frames, frames_per_s(r), s->remote, s->local, s->hedged, s->hedge_won, s->skipped,
 		s->frames - s->completed, kerf_device_plan(run->device)->switches);
+	if (r->deadline_ns)
+		printf("deadline %.1f ms: missed by %lu of %lu frames (%.2f%%)\n", (double)r->deadline_ns * MS,
+			r->missed, r->all.frames, 100. * (double)r->missed / (double)KERF_MAX(r->all.frames, 1ul));
 	printf("sent %s, received %s, %lu retransmits, %lu probe trains; sessions %lu, lost %lu\n",
 		kerf_format_size((double)net->tx_bytes, a, sizeof(a)),
 		kerf_format_size((double)net->rx_bytes, b, sizeof(b)), net->retransmits, s->probes,
@@ -304,6 +316,11 @@ static json_t *results_json(const struct app_results *r, const struct app_run *r
 		json_array_append_new(phases, tally_json(&r->phases[i], r->model));
 	add_codecs(root, r);
 	json_object_set_new(root, "frames", json_integer((json_int_t)s->frames));
+	json_object_set_new(root, "frames_per_s", json_real(frames_per_s(r)));
+	if (r->deadline_ns)
+		json_object_set_new(root, "deadline",
+			json_pack("{s:f, s:I}", "ms", (double)r->deadline_ns * MS, "missed",
+				(json_int_t)r->missed));
 	json_object_set_new(root, "completed", json_integer((json_int_t)s->completed));
 	json_object_set_new(root, "lost", json_integer((json_int_t)(s->frames - s->completed)));
 	json_object_set_new(root, "skipped", json_integer((json_int_t)s->skipped));

@@ -152,7 +152,7 @@ int main(int argc, char **argv)
 	if (rc == 0)
 		rc = app_source_open(&a.source, &a.settings, a.model.graph, &err);
 	if (rc == 0)
-		rc = app_results_open(&a.results, &a.model.model, 0, &o, &err);
+		rc = app_results_open(&a.results, &a.model.model, &a.settings, 0, &o, &err);
 	if (rc == 0)
 		rc = app_open_port(&a.port, "kerf-device", &o, &a.settings, false, &err);
 	if (rc == 0)

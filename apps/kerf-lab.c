@@ -217,7 +217,7 @@ static int open_results(struct lab *lab, const struct app_options *o, struct ker
 {
 	/* A trace has no phases that a table could have rows for. */
 	const unsigned n_phases = lab->settings.up.trace[0] ? 0 : lab->up_rate.n;
-	int rc = app_results_open(&lab->results, &lab->model.model, n_phases, o, err);
+	int rc = app_results_open(&lab->results, &lab->model.model, &lab->settings, n_phases, o, err);
 
 	for (unsigned i = 0; rc == 0 && i < n_phases; i++)
 		lab->results.phases[i].true_rate_bps = (uint64_t)lab->up_rate.value[i];

@@ -185,6 +185,8 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	/* A probe is not repaired: what arrived of it is all there is. */
 	if (!(r->flags & KERF_REPORT_COMPLETE) && r->of_type != KERF_MSG_PROBE)
 		return;
+	if (sample.label == KERF_LABEL_BOTTLENECK && kerf_link_known(&d->up))
+		kerf_plan_observe_rate(&d->plan, sample.tau / kerf_link_tau(&d->up));
 	kerf_link_update(&d->up, &sample, now);
 	kerf_link_update_loss(&d->up, s->layout.n_packets,
 		KERF_MIN(s->repeats, s->layout.n_packets));
@@ -329,7 +331,7 @@ static unsigned send_due(struct kerf_device *d, uint64_t now, struct rte_mbuf **
 	unsigned n = outbox_take(&d->out, pkts, max);
 
 	for (unsigned i = 0; i < d->o.in_flight; i++)
-		if (d->frames[i].remote_open)
+		if (frame_may_send(d, &d->frames[i]))
 			n += kerf_sender_poll(&d->frames[i].sender, now, pkts + n, max - n);
 	return n + kerf_sender_poll(&d->probe, now, pkts + n, max - n);
 }

@@ -55,14 +55,17 @@ static void skip_late(struct kerf_device *d, uint64_t now)
 
 static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64_t now)
 {
-	const uint64_t age = now - d->server_work_at_ns;
+	const uint64_t age = now - d->server_work_at_ns, own_ns = wait_server_ns(d);
+	const uint64_t reported_ns = d->server_work_ns > age ? d->server_work_ns - age : 0;
 
 	*in = (struct kerf_plan_input){
 		.reachable = d->session.state == KERF_SESSION_READY,
 		.tau = kerf_link_tau(&d->up),
 		.rtt_ns = kerf_link_base_rtt_ns(&d->up),
-		.wait_ns = d->server_work_ns > age ? d->server_work_ns - age : 0,
-		.queue_ns = wait_backlog_ns(d, now),
+		.wait_ns = reported_ns > own_ns ? reported_ns - own_ns : 0,
+		.own_ns = own_ns,
+		.core_ns = wait_core_ns(d),
+		.queue_ns = wait_link_ns(d, NULL, now),
 		.loss = d->up.loss,
 		.sigma = kerf_link_sigma(&d->up),
 		.alarm = kerf_link_take_alarm(&d->up),
@@ -301,9 +304,11 @@ static unsigned range_end(const struct kerf_device *d, const struct frame *f)
 	return f->state == FRAME_HEDGE || f->choice.local ? nodes(d) : (unsigned)f->choice.cut;
 }
 
-/* Hedges first, then the oldest frame. */
+/* Hedges first, then the oldest frame; for throughput the other way round: a head keeps link and server busy. */
 static struct frame *next_to_compute(struct kerf_device *d)
 {
+	const bool throughput = d->plan.options.objective == KERF_PLAN_THROUGHPUT;
+	const enum frame_state first = throughput ? FRAME_HEAD : FRAME_HEDGE;
 	struct frame *best = NULL;
 
 	for (unsigned i = 0; i < d->o.in_flight; i++) {
@@ -311,7 +316,7 @@ static struct frame *next_to_compute(struct kerf_device *d)
 
 		if (f->state != FRAME_HEAD && f->state != FRAME_HEDGE)
 			continue;
-		if (!best || (f->state == FRAME_HEDGE && best->state == FRAME_HEAD) ||
+		if (!best || (f->state == first && best->state != first) ||
 			(f->state == best->state && (int32_t)(f->number - best->number) < 0))
 			best = f;
 	}
@@ -411,6 +416,22 @@ void frame_poll(struct kerf_device *d, struct frame *f, uint64_t now)
 	}
 }
 
+bool frame_may_send(const struct kerf_device *d, const struct frame *f)
+{
+	if (!f->remote_open)
+		return false;
+	if (f->sender.n_unsent == 0)
+		return true;
+	for (unsigned i = 0; i < d->o.in_flight; i++) {
+		const struct frame *other = &d->frames[i];
+
+		if (other->remote_open && other->sender.state == KERF_SENDER_SENDING &&
+			(int32_t)(other->number - f->number) < 0)
+			return false;
+	}
+	return true;
+}
+
 uint64_t frame_next(const struct kerf_device *d, const struct frame *f)
 {
 	uint64_t t = UINT64_MAX;
@@ -419,9 +440,10 @@ uint64_t frame_next(const struct kerf_device *d, const struct frame *f)
 		t = kerf_receiver_next(&f->receiver);
 	if (f->state == FRAME_REMOTE)
 		t = KERF_MIN(t, wait_end(f));
-	if (f->remote_open)
-		t = KERF_MIN(t,
-			f->sender.state == KERF_SENDER_FAILED ? 0 : kerf_sender_next(&f->sender));
+	if (f->remote_open && f->sender.state == KERF_SENDER_FAILED)
+		t = 0;
+	else if (frame_may_send(d, f))
+		t = KERF_MIN(t, kerf_sender_next(&f->sender));
 	return t;
 }
 

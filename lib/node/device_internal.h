@@ -118,6 +118,8 @@ void frame_result(struct kerf_device *d, struct frame *f, const struct kerf_head
 	const uint8_t *payload, size_t len, uint32_t wire_len, uint64_t rx_ns, uint64_t now);
 void frame_poll(struct kerf_device *d, struct frame *f, uint64_t now);
 uint64_t frame_next(const struct kerf_device *d, const struct frame *f);
+/* Frames go one after another: two trains at once would each see a part of the link's rate. */
+bool frame_may_send(const struct kerf_device *d, const struct frame *f);
 void frame_compute(struct kerf_device *d, uint64_t now);
 uint64_t frame_compute_next(const struct kerf_device *d);
 void frame_hedge(struct kerf_device *d, struct frame *f, uint64_t now);
@@ -135,8 +137,12 @@ void wait_is_late(struct kerf_device *d, struct frame *f, uint64_t now);
 void wait_given_up(struct kerf_device *d, struct frame *f, uint64_t now);
 /* The frame is done, wherever. */
 void wait_over(struct kerf_device *d, const struct frame *f, uint64_t now);
-/* ns of the link that packets of given-up frames still take. */
-uint64_t wait_backlog_ns(const struct kerf_device *d, uint64_t now);
+/* ns of work on the core that frames have been given. */
+uint64_t wait_core_ns(const struct kerf_device *d);
+/* ns of tails that frames under way will ask of the server. */
+uint64_t wait_server_ns(const struct kerf_device *d);
+/* ns for which the link still carries packets of given-up frames and of others than f (NULL = of all). */
+uint64_t wait_link_ns(const struct kerf_device *d, const struct frame *f, uint64_t now);
 
 /* The input to its place in a compute slot: pixels through the one conversion that the server uses.
  * */

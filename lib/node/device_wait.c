@@ -14,7 +14,9 @@ static double wire_bytes(const struct kerf_device *d, const struct frame *f)
 /* The latency from which a result that is foreseen is late: of deviations it has no need. */
 static double late_ns(const struct kerf_device *d, const struct frame *f)
 {
-	return d->plan.options.hedge_factor * f->choice.total_ns;
+	const double waited_ns = (double)(f->sent_ns - f->started_ns) - f->choice.core_ns - f->choice.head_ns;
+
+	return d->plan.options.hedge_factor * f->choice.total_ns + fmax(0, waited_ns) + (double)f->queued_ns;
 }
 
 /* Bytes between two reports of the server on a frame. */
@@ -52,11 +54,42 @@ static uint64_t sign_due(const struct kerf_device *d, const struct frame *f)
 	return soonest_ns + (uint64_t)fmin(fmax(0, wait_ns), 3600e9);
 }
 
+uint64_t wait_core_ns(const struct kerf_device *d)
+{
+	double ns = 0;
+
+	for (unsigned i = 0; i < d->o.in_flight; i++) {
+		const struct frame *f = &d->frames[i];
+
+		if (f->state == FRAME_HEAD)
+			ns += f->choice.head_ns;
+		else if (f->state == FRAME_HEDGE)
+			ns += kerf_plan_rest_ns(&d->plan, f->choice.candidate);
+	}
+	return (uint64_t)ns;
+}
+
+uint64_t wait_server_ns(const struct kerf_device *d)
+{
+	double ns = 0;
+
+	for (unsigned i = 0; i < d->o.in_flight; i++)
+		if (d->frames[i].remote_open ||
+			(d->frames[i].state == FRAME_HEAD && !d->frames[i].choice.local))
+			ns += d->frames[i].choice.tail_ns;
+	return (uint64_t)ns;
+}
+
 void wait_begin(struct kerf_device *d, struct frame *f, uint64_t now)
 {
-	f->queued_ns = wait_backlog_ns(d, now);
+	const double left_ns = (double)f->choice.hedge_ns - f->choice.core_ns - f->choice.head_ns;
+
+	/* The prediction knew neither how long the head would wait for the core nor what the link has to carry by now. */
+	f->queued_ns = wait_link_ns(d, f, now);
+	f->late_at_ns = f->hedge_at_ns =
+		KERF_MAX(f->hedge_at_ns, now + f->queued_ns + (uint64_t)fmax(0, left_ns));
 	f->sign_due_ns = sign_due(d, f);
-	if (d->late_share > d->o.race_share)
+	if (d->late_share > d->o.race_share && wait_core_ns(d) == 0)
 		f->hedge_at_ns = now;
 }
 
@@ -98,12 +131,25 @@ void wait_report(struct kerf_device *d, struct frame *f, const struct kerf_repor
 
 /* ---- it took too long ---- */
 
-uint64_t wait_backlog_ns(const struct kerf_device *d, uint64_t now)
+static uint64_t backlog_ns(const struct kerf_device *d, uint64_t now)
 {
 	const double ns = 1e9 * kerf_link_tau(&d->up) * d->backlog.bytes -
 		(double)(now - KERF_MIN(now, d->backlog.at_ns));
 
 	return ns > 0 ? (uint64_t)ns : 0;
+}
+
+uint64_t wait_link_ns(const struct kerf_device *d, const struct frame *f, uint64_t now)
+{
+	double bytes = 0;
+
+	for (unsigned i = 0; i < d->o.in_flight; i++) {
+		const struct frame *other = &d->frames[i];
+
+		if (other != f && other->remote_open && !other->arrived_ns)
+			bytes += fmax(0, wire_bytes(d, other) - (double)other->told_bytes);
+	}
+	return backlog_ns(d, now) + (uint64_t)(1e9 * kerf_link_tau(&d->up) * bytes);
 }
 
 /* The packets of a frame that is given up: those that have not arrived are ahead of the next frame's. */

@@ -1,4 +1,4 @@
-#include "plan/plan.h"
+#include "plan/plan_internal.h"
 
 #include <assert.h>
 #include <math.h>
@@ -8,18 +8,18 @@
 #define THETA_WEIGHT (1.0 / 16)
 #define THETA_MIN (1.0 / 64)
 #define THETA_MAX 64.0
-#define HEDGE_DEVIATIONS 3
-#define PACKET_BYTES 1538 /* of the link, for counting packets */
 #define PROBE_PACKETS 16 /* a shorter train tells too little */
 #define PROBE_SHARE 0.1 /* of a local frame's time: a probe that takes less costs nothing that counts */
-#define LOSS_MAX 0.9 /* beyond, a repair would never end */
 #define FORGET (1.0 / 32) /* a frame that sends nothing */
-#define HEDGE_MAX_NS (3600 * KERF_NS_PER_S) /* so that start + hedge_ns never overflows */
 
 static int check_options(const struct kerf_plan_options *o, struct kerf_err *err)
 {
 	if (o->mode < KERF_PLAN_DYNAMIC || o->mode > KERF_PLAN_OFFLOAD)
 		return kerf_err_set(err, -EINVAL, "plan: mode %d is none", (int)o->mode);
+	if (o->objective < KERF_PLAN_LATENCY || o->objective > KERF_PLAN_THROUGHPUT)
+		return kerf_err_set(err, -EINVAL, "plan: objective %d is none", (int)o->objective);
+	if (o->objective == KERF_PLAN_DEADLINE && o->deadline_ns == 0)
+		return kerf_err_set(err, -EINVAL, "plan: a deadline of 0, expected more");
 	if (!(o->hysteresis >= 0 && o->hysteresis < 1))
 		return kerf_err_set(err, -EINVAL, "plan: hysteresis %g, expected 0 to below 1",
 			o->hysteresis);
@@ -144,112 +144,6 @@ void kerf_plan_destroy(struct kerf_plan *p)
 	*p = (struct kerf_plan){0};
 }
 
-static bool is_sampled(const struct kerf_plan_input *in)
-{
-	return isfinite(in->tau) && in->tau > 0;
-}
-
-static uint64_t hedge_ns(const struct kerf_plan_options *o, double total_ns, double deviation_ns)
-{
-	double late = fmax(o->hedge_factor * total_ns, total_ns + HEDGE_DEVIATIONS * deviation_ns);
-
-	if (!isfinite(late))
-		late = 0;
-	late = fmax(late, (double)o->hedge_min_ns);
-	return late < (double)HEDGE_MAX_NS ? (uint64_t)late : HEDGE_MAX_NS;
-}
-
-/* The rounds of repair that are to be expected, one of them at most being counted. */
-static double repair_ns(const struct kerf_plan_candidate *c, const struct kerf_plan_input *in,
-	double tau_ns)
-{
-	const double packets = ceil((double)c->wire_bytes / PACKET_BYTES);
-	const double loss = fmin(in->loss, LOSS_MAX);
-
-	if (!(in->loss > 0)) /* NaN too */
-		return 0;
-	return (1 - pow(1 - loss, packets)) *
-		((double)in->rtt_ns + fmax(1, loss * packets) * PACKET_BYTES * tau_ns);
-}
-
-void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
-	const struct kerf_plan_input *in, struct kerf_plan_choice *out)
-{
-	assert(candidate < p->n);
-	const struct kerf_plan_candidate *c = &p->candidates[candidate];
-	double wire_ns = 0;
-
-	*out = (struct kerf_plan_choice){
-		.candidate = candidate,
-		.cut = c->cut,
-		.codec = c->codec,
-		.local = c->local,
-		.head_ns = p->theta_head * c->head_ns,
-	};
-	if (!c->local) {
-		double tau_ns = is_sampled(in) ? in->tau * (double)KERF_NS_PER_S : 0;
-
-		wire_ns = (double)c->wire_bytes * tau_ns;
-		out->net_ns = (double)in->rtt_ns + wire_ns + repair_ns(c, in, tau_ns) +
-			(double)in->result_ns + fmax(0, (double)in->queue_ns - out->head_ns);
-		out->wait_ns = (double)in->wait_ns;
-		out->tail_ns = p->theta_tail * c->tail_ns;
-	}
-	out->total_ns = out->head_ns + out->net_ns + out->wait_ns + out->tail_ns;
-	if (!c->local)
-		out->hedge_ns = hedge_ns(&p->options, out->total_ns,
-			isfinite(in->sigma) ? in->sigma * wire_ns : 0);
-}
-
-/* Predicted total of every candidate, repairs aside. */
-static void predict_all(const struct kerf_plan *p, const struct kerf_plan_input *in, double tau_ns)
-{
-	const struct kerf_plan_terms *t = &p->terms;
-	const double fixed_ns = (double)in->rtt_ns + (double)in->result_ns + (double)in->wait_ns;
-	const double queue_ns = (double)in->queue_ns;
-
-	for (unsigned i = 0; i < p->n; i++) {
-		const double head_ns = p->theta_head * t->head[i];
-		const double queued_ns = queue_ns > head_ns ? queue_ns - head_ns : 0;
-
-		t->cost[i] = head_ns + t->away[i] * (fixed_ns + queued_ns) + tau_ns * t->bytes[i] +
-			p->theta_tail * t->tail[i];
-	}
-}
-
-static double with_repair(const struct kerf_plan *p, unsigned i, const struct kerf_plan_input *in, double tau_ns)
-{
-	const double ns = p->terms.cost[i] +
-		(p->candidates[i].local ? 0 : repair_ns(&p->candidates[i], in, tau_ns));
-
-	return isfinite(ns) ? ns : INFINITY;
-}
-
-/* The cheapest by time; repairs are worked out only where they can matter. *ns: what it costs. */
-static unsigned soonest(const struct kerf_plan *p, const struct kerf_plan_input *in, double tau_ns, double *ns)
-{
-	const double *cost = p->terms.cost;
-	unsigned best = 0;
-
-	for (unsigned i = 1; i < p->n; i++)
-		if (cost[i] < cost[best])
-			best = i;
-	*ns = with_repair(p, best, in, tau_ns);
-	if (!(in->loss > 0))
-		return best;
-	for (unsigned i = 0; i < p->n; i++) {
-		if (cost[i] > *ns || i == best)
-			continue;
-		const double full = with_repair(p, i, in, tau_ns);
-
-		if (full < *ns || (full == *ns && i < best)) {
-			best = i;
-			*ns = full;
-		}
-	}
-	return best;
-}
-
 /* As long as nobody knows what a byte costs: the fewest of those that are allowed. */
 static unsigned fewest_bytes(const struct kerf_plan *p)
 {
@@ -266,34 +160,56 @@ static unsigned fewest_bytes(const struct kerf_plan *p)
 }
 
 /* The cheapest allowed candidate, or the current one when that is hardly worse. */
-static unsigned cheapest(const struct kerf_plan *p, const struct kerf_plan_input *in)
+static unsigned cheapest(const struct kerf_plan *p, const struct kerf_plan_input *in, enum kerf_plan_reason *why)
 {
-	const double tau_ns = in->tau * (double)KERF_NS_PER_S;
-	double best_ns;
+	double best_cost, current_cost;
+	unsigned best;
 
-	if (!is_sampled(in))
+	*why = p->options.mode == KERF_PLAN_DYNAMIC ? KERF_REASON_CHEAPEST : KERF_REASON_MODE;
+	if (!plan_is_sampled(in))
 		return fewest_bytes(p);
-	predict_all(p, in, tau_ns);
-	const unsigned best = soonest(p, in, tau_ns, &best_ns);
+	best = plan_best(p, in, &best_cost);
 	/* Times that cannot be predicted are no reason against what a mode demands. */
-	if (!isfinite(best_ns))
+	if (!isfinite(best_cost))
 		return fewest_bytes(p);
-	if (in->alarm || !is_allowed(p, p->current))
+	if (in->alarm || best == p->current || !is_allowed(p, p->current))
 		return best;
-	const double now_ns = with_repair(p, p->current, in, tau_ns);
-	return now_ns - best_ns <= p->options.hysteresis * now_ns ? p->current : best;
+	current_cost = plan_cost(p, p->current, in);
+	if (current_cost - best_cost > p->options.hysteresis * current_cost)
+		return best;
+	*why = KERF_REASON_KEPT;
+	return p->current;
 }
 
-static unsigned pick(const struct kerf_plan *p, const struct kerf_plan_input *in)
+static unsigned pick(const struct kerf_plan *p, const struct kerf_plan_input *in, enum kerf_plan_reason *why)
 {
-	if (!in->reachable || (p->options.mode == KERF_PLAN_DYNAMIC && !is_sampled(in)))
+	if (!in->reachable) {
+		*why = KERF_REASON_NO_SESSION;
 		return p->local;
-	return cheapest(p, in);
+	}
+	if (p->options.mode == KERF_PLAN_DYNAMIC && !plan_is_sampled(in)) {
+		*why = KERF_REASON_NO_SAMPLE;
+		return p->local;
+	}
+	return cheapest(p, in, why);
+}
+
+const char *kerf_plan_reason_text(enum kerf_plan_reason reason)
+{
+	static const char *const texts[] = {
+		[KERF_REASON_CHEAPEST] = "it costs least",
+		[KERF_REASON_KEPT] = "it was chosen before, and what costs least does not gain more than the hysteresis",
+		[KERF_REASON_MODE] = "the mode demands it",
+		[KERF_REASON_NO_SESSION] = "there is no session with a server",
+		[KERF_REASON_NO_SAMPLE] = "the link is not known yet",
+	};
+
+	return (unsigned)reason < KERF_ARRAY_LEN(texts) ? texts[reason] : "unknown";
 }
 
 static bool probe_is_cheap(const struct kerf_plan *p, const struct kerf_plan_input *in)
 {
-	const double ns = PROBE_PACKETS * PACKET_BYTES * in->tau * (double)KERF_NS_PER_S;
+	const double ns = PROBE_PACKETS * PLAN_PACKET_BYTES * in->tau * (double)KERF_NS_PER_S;
 
 	return ns < PROBE_SHARE * p->theta_head * p->candidates[p->local].head_ns;
 }
@@ -304,7 +220,7 @@ static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 {
 	const struct kerf_plan_options *o = &p->options;
 
-	if (p->candidates[p->current].wire_bytes >= PROBE_PACKETS * PACKET_BYTES) {
+	if (p->candidates[p->current].wire_bytes >= PROBE_PACKETS * PLAN_PACKET_BYTES) {
 		p->local_run = 0;
 		return false;
 	}
@@ -312,7 +228,7 @@ static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 		p->local_run++;
 	if (o->mode != KERF_PLAN_DYNAMIC || !in->reachable || o->probe_every == 0)
 		return false;
-	if (is_sampled(in) && !in->uncertain && p->local_run < o->probe_every &&
+	if (plan_is_sampled(in) && !in->uncertain && p->local_run < o->probe_every &&
 		!probe_is_cheap(p, in))
 		return false;
 	p->local_run = 0;
@@ -322,7 +238,8 @@ static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	struct kerf_plan_choice *out)
 {
-	unsigned next = pick(p, in);
+	enum kerf_plan_reason why;
+	const unsigned next = pick(p, in, &why);
 
 	if (next == p->local)
 		p->theta_tail += FORGET * (p->theta_base - p->theta_tail);
@@ -333,6 +250,7 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	p->chosen = true;
 	p->current = next;
 	kerf_plan_predict(p, next, in, out);
+	out->reason = why;
 	out->probe = probe_is_due(p, in);
 }
 
@@ -381,4 +299,25 @@ double kerf_plan_rest_ns(const struct kerf_plan *p, unsigned candidate)
 void kerf_plan_sampled(struct kerf_plan *p)
 {
 	p->local_run = 0;
+}
+
+void kerf_plan_observe_rate(struct kerf_plan *p, double factor)
+{
+	struct kerf_plan_residuals *r = &p->residuals;
+	unsigned i = 0;
+
+	if (!(isfinite(factor) && factor > 0))
+		return;
+	if (r->n == KERF_PLAN_RESIDUALS) {
+		while (r->sorted[i] != r->ring[r->next])
+			i++;
+		r->n--;
+		memmove(&r->sorted[i], &r->sorted[i + 1], (r->n - i) * sizeof(r->sorted[0]));
+	}
+	for (i = r->n; i > 0 && r->sorted[i - 1] > factor; i--)
+		r->sorted[i] = r->sorted[i - 1];
+	r->sorted[i] = factor;
+	r->n++;
+	r->ring[r->next] = factor;
+	r->next = (r->next + 1) % KERF_PLAN_RESIDUALS;
 }

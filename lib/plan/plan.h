@@ -5,10 +5,11 @@
  *	... the frame runs ...
  *	kerf_plan_observe(&plan, choice.candidate, head_ns, tail_ns);
  *
- *	T(k) = head(k) + encode(k) + queue + rtt + bytes(k) * tau + repair(k) + result + wait + decode(k) + tail(k)
- *	T(local) = head(K)
+ *	T(k) = core + head(k) + encode(k) + queue + rtt + bytes(k) * tau + repair(k) + result + wait + decode(k) + tail(k)
+ *	T(local) = core + head(K)
  *
- * queue: what is left of it when the head is done.
+ * core: work ahead of this frame's on the device, which a candidate without a head does not wait for. queue: what is
+ * left of it when the head is done.
  * repair: with loss p, a train of N packets needs another round of rtt + (p N packets) * tau with the
  * chance 1 - (1 - p)^N.
  *
@@ -30,14 +31,32 @@ struct kerf_plan_candidate {
 
 enum kerf_plan_mode { KERF_PLAN_DYNAMIC, KERF_PLAN_FIXED, KERF_PLAN_LOCAL, KERF_PLAN_OFFLOAD };
 
+/* What DYNAMIC makes least. */
+enum kerf_plan_objective {
+	KERF_PLAN_LATENCY,
+	KERF_PLAN_DEADLINE,   /* the chance that a frame takes longer than deadline_ns, by how far the link was from its
+			       * estimate of late; of equal chances the latency */
+	KERF_PLAN_THROUGHPUT, /* the slowest of head, link and tail, for frames that overlap */
+};
+
 struct kerf_plan_options {
 	enum kerf_plan_mode mode;
+	enum kerf_plan_objective objective;
+	uint64_t deadline_ns;
 	int fixed_cut;       /* KERF_PLAN_FIXED; must be a candidate */
 	int fixed_codec;     /* KERF_PLAN_FIXED and OFFLOAD (cut 0); negative = cheapest */
 	double hysteresis;   /* keep the current cut unless the gain exceeds this share */
 	double hedge_factor; /* the result is late after this many times the predicted latency */
 	uint64_t hedge_min_ns;
 	unsigned probe_every; /* frames run locally between probe trains; 0 = never probe */
+};
+
+#define KERF_PLAN_RESIDUALS 64
+
+/* By what factor the last trains took longer than predicted, in order of time and of size. */
+struct kerf_plan_residuals {
+	double ring[KERF_PLAN_RESIDUALS], sorted[KERF_PLAN_RESIDUALS];
+	unsigned n, next;
 };
 
 struct kerf_plan {
@@ -54,6 +73,7 @@ struct kerf_plan {
 	double theta_base; /* of the tail, as the server said at the start */
 	unsigned local_run;  /* local frames since the last sample or probe of the link */
 	uint64_t switches;
+	struct kerf_plan_residuals residuals;
 };
 
 /* What is known when a frame begins. */
@@ -62,7 +82,9 @@ struct kerf_plan_input {
 	double tau;     /* s per byte up; 0 = not known yet */
 	uint64_t rtt_ns;
 	uint64_t result_ns; /* time for the result to come down */
-	uint64_t wait_ns;   /* work queued at the server ahead of this frame */
+	uint64_t wait_ns;   /* work queued at the server ahead of this frame, by others than this device */
+	uint64_t own_ns;    /* tails of this device's frames that are under way: done or not when this one arrives */
+	uint64_t core_ns;   /* work ahead of this frame on the device's core */
 	uint64_t queue_ns;  /* until the link has carried what was sent before and nobody waits for */
 	double loss;        /* share of packets */
 	double sigma;       /* of ln(tau) */
@@ -70,12 +92,26 @@ struct kerf_plan_input {
 	bool uncertain;     /* more samples of the link are wanted */
 };
 
+enum kerf_plan_reason {
+	KERF_REASON_CHEAPEST,
+	KERF_REASON_KEPT,       /* the current one is within the hysteresis */
+	KERF_REASON_MODE,       /* any but DYNAMIC */
+	KERF_REASON_NO_SESSION,
+	KERF_REASON_NO_SAMPLE,  /* of the link */
+};
+
+/* Completes "because". */
+const char *kerf_plan_reason_text(enum kerf_plan_reason reason);
+
 struct kerf_plan_choice {
 	unsigned candidate;
+	enum kerf_plan_reason reason;
 	int cut, codec;
 	bool local;
 	bool probe; /* send a probe train beside this frame */
-	double head_ns, net_ns, wait_ns, tail_ns, total_ns; /* predicted */
+	double core_ns, head_ns, net_ns, wait_ns, tail_ns, total_ns; /* predicted */
+	double wire_ns; /* of net_ns: its bytes on the link */
+	double miss;    /* DEADLINE: the chance */
 	uint64_t hedge_ns; /* after the frame's start: the result is late */
 };
 
@@ -99,7 +135,8 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
  * until there is a sample, while it is uncertain and when a probe takes the link for less than a tenth of the frame,
  * else with every probe_every-th. A frame that is sent in fewer
  * packets than a probe has samples the link too little and counts as a local one. hedge_ns is 0 for a local choice,
- * else the largest of hedge_factor times the prediction, the prediction and 3 deviations, and hedge_min_ns.
+ * else the largest of hedge_factor times the prediction, the prediction and 3 deviations, and hedge_min_ns; with
+ * DEADLINE no later than the device can still meet it.
  */
 void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	struct kerf_plan_choice *out);
@@ -113,5 +150,7 @@ void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail
 double kerf_plan_rest_ns(const struct kerf_plan *p, unsigned candidate);
 /* Measured times of a frame that ran candidate i; 0 = not measured. */
 void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns);
+/* A train took `factor` times as long as the link's estimate had said. */
+void kerf_plan_observe_rate(struct kerf_plan *p, double factor);
 /* A link sample arrived: the probe counter starts again. */
 void kerf_plan_sampled(struct kerf_plan *p);

@@ -74,6 +74,8 @@ static struct rte_mbuf *send_packet(struct kerf_sender *s, uint32_t index, uint6
 	s->n_pending--;
 	/* No two packets of a message have the same stamp, so that the one that a report echoes
 	 * tells which packets left before it; off by some ns within a burst. */
+	if (s->last_stamp_ns == 0)
+		s->started_ns = now; /* it may have waited for its turn */
 	s->last_stamp_ns = KERF_MAX(now, s->last_stamp_ns + 1);
 	kerf_wire_restamp(rte_pktmbuf_mtod(m, struct kerf_wire_packet *), s->last_stamp_ns,
 		flags_of(s, index), s->sends[index]);

@@ -146,7 +146,7 @@ struct kerf_sender {
 	double pace_rest_ns;     /* fraction of a ns that next_tx_ns leaves out */
 	uint64_t last_stamp_ns;  /* transmit time written last; no two packets have the same */
 	uint64_t quiet_ns;       /* silence counts from here */
-	uint64_t started_ns, heard_ns, finished_ns;
+	uint64_t started_ns, heard_ns, finished_ns; /* started: with its first packet */
 	uint64_t restarted_ns;   /* when all was sent anew because the peer knew nothing, or 0 */
 	bool blocked;            /* due, but the pool is empty or every packet due is in flight */
 	bool ask;                /* the next repeat asks for a report */

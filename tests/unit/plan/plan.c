@@ -428,6 +428,11 @@ static void test_create_refuses(void)
 	struct kerf_plan_options o = dynamic;
 
 	CU_ASSERT_EQUAL(refusal(&o, three, 3), 0);
+	o.objective = KERF_PLAN_DEADLINE; /* of 0 */
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o.objective = (enum kerf_plan_objective)3;
+	CU_ASSERT_EQUAL(refusal(&o, three, 3), -EINVAL);
+	o.objective = KERF_PLAN_LATENCY;
 	CU_ASSERT_EQUAL(refusal(&o, three, 0), -EINVAL);
 	CU_ASSERT_EQUAL(refusal(&o, three, 2), -EINVAL); /* none is local */
 	memcpy(c, three, sizeof(c));
@@ -510,6 +515,90 @@ static void test_probes_when_there_is_too_little_to_go_by(void)
 	kerf_plan_destroy(&p);
 }
 
+/* What waits on the core, on the link and at the server counts for those that it keeps waiting. */
+static void test_work_ahead(void)
+{
+	struct kerf_plan p = make(dynamic);
+	struct kerf_plan_input in = link_at(1e-7);
+	struct kerf_plan_choice alone, behind;
+
+	in.core_ns = 30 * MS;
+	in.own_ns = 200 * MS;
+	for (unsigned i = 0; i < 3; i++) {
+		const struct kerf_plan_input idle = link_at(1e-7);
+
+		kerf_plan_predict(&p, i, &idle, &alone);
+		kerf_plan_predict(&p, i, &in, &behind);
+		/* Offload has no head; the server's 200 ms go by while the tensors are under way. */
+		CU_ASSERT_DOUBLE_EQUAL(behind.core_ns, i == 0 ? 0 : 30 * MS, 1);
+		CU_ASSERT_DOUBLE_EQUAL(behind.wait_ns,
+			i == 2 ? 0 : 200 * MS - behind.core_ns - alone.head_ns - alone.net_ns, 1);
+		CU_ASSERT_DOUBLE_EQUAL(behind.total_ns,
+			alone.total_ns + behind.core_ns + behind.wait_ns, 1);
+	}
+	/* The choice adds it up as the prediction does. */
+	kerf_plan_choose(&p, &in, &behind);
+	for (unsigned i = 0; i < 3; i++) {
+		kerf_plan_predict(&p, i, &in, &alone);
+		CU_ASSERT(alone.total_ns >= behind.total_ns);
+	}
+	kerf_plan_destroy(&p);
+}
+
+/* Stages in ms: offload 5e8 tau and tail 10, the middle cut head 20 and 5e7 tau and tail 5, local 100. */
+static void test_throughput_is_the_slowest_stage(void)
+{
+	struct kerf_plan_options o = dynamic;
+
+	o.objective = KERF_PLAN_THROUGHPUT;
+	o.hysteresis = 0;
+	struct kerf_plan p = make(o);
+	CU_ASSERT_EQUAL(choose(&p, link_at(1.9e-8 * 2)).cut, 0); /* 19 ms on the link */
+	CU_ASSERT_EQUAL(choose(&p, link_at(2.1e-8 * 2)).cut, 3); /* 21 against a head of 20 */
+	CU_ASSERT_EQUAL(choose(&p, link_at(1.9e-6)).cut, 3);     /* 95 against 100 */
+	CU_ASSERT_EQUAL(choose(&p, link_at(2.1e-6)).cut, 9);
+	kerf_plan_destroy(&p);
+}
+
+static void test_deadline_by_how_late_trains_were(void)
+{
+	struct kerf_plan_options o = dynamic;
+	struct kerf_plan_input in = link_at(2e-8); /* offload 22 ms, 10 on the link; middle 28, 1 on the link */
+	struct kerf_plan_choice c;
+
+	o.objective = KERF_PLAN_DEADLINE;
+	o.deadline_ns = 50 * MS;
+	o.hysteresis = 0;
+	struct kerf_plan p = make(o);
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
+	CU_ASSERT_EQUAL(choose(&p, in).miss, 0);
+	/* Half of the trains take 5 times as long: offload then takes 62 ms, the middle cut 32. */
+	for (unsigned i = 0; i < 3 * KERF_PLAN_RESIDUALS; i++)
+		kerf_plan_observe_rate(&p, i % 2 ? 5 : .9);
+	CU_ASSERT_EQUAL(p.residuals.n, KERF_PLAN_RESIDUALS);
+	kerf_plan_predict(&p, 0, &in, &c);
+	CU_ASSERT_DOUBLE_EQUAL(c.miss, .5, 1e-9);
+	c = choose(&p, in);
+	CU_ASSERT_EQUAL(c.cut, 3);
+	CU_ASSERT_EQUAL(c.miss, 0);
+	/* It is forgotten as new trains come; what cannot be is not looked at. */
+	kerf_plan_observe_rate(&p, NAN);
+	kerf_plan_observe_rate(&p, -1);
+	for (unsigned i = 0; i < KERF_PLAN_RESIDUALS; i++)
+		kerf_plan_observe_rate(&p, 1 + .001 * (i % 7));
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
+	kerf_plan_destroy(&p);
+
+	/* The device can still meet 110 ms when it goes on 110 - 80 ms after the start. */
+	o.deadline_ns = 110 * MS;
+	o.mode = KERF_PLAN_FIXED;
+	o.fixed_cut = 3;
+	o.fixed_codec = -1;
+	p = make(o);
+	CU_ASSERT_EQUAL(choose(&p, in).hedge_ns, 30 * MS);
+	kerf_plan_destroy(&p);
+}
+
 /* N packets at loss p: another round with the chance that one is missing, and what is missing again. */
 static void test_repair_is_in_the_prediction(void)
 {
@@ -579,6 +668,7 @@ UNIT_MAIN("plan.plan", UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
 	UNIT(test_hedge), UNIT(test_hostile_inputs_are_local),
 	UNIT(test_theta_moves_every_prediction), UNIT(test_junk_observations),
 	UNIT(test_create_refuses),
-	UNIT(test_alarm_skips_hysteresis), UNIT(test_probes_when_there_is_too_little_to_go_by),
+	UNIT(test_alarm_skips_hysteresis), UNIT(test_work_ahead),
+	UNIT(test_throughput_is_the_slowest_stage), UNIT(test_deadline_by_how_late_trains_were), UNIT(test_probes_when_there_is_too_little_to_go_by),
 	UNIT(test_repair_is_in_the_prediction), UNIT(test_hedge_waits_for_three_deviations),
 	UNIT(test_slow_server))
