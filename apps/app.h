@@ -68,6 +68,7 @@ enum app_kind { APP_DEVICE = 1, APP_SERVER = 2, APP_LAB = 4, APP_LINKEM = 8 };
 /* The command line behind EAL's "--". */
 struct app_options {
 	const char *config, *json, *frames, *truth, *ports;
+	int64_t explain; /* the frame of --explain; negative = none */
 	double seconds; /* --time: to run; 0 = until SIGINT */
 	const char *overrides[64];
 	unsigned n_overrides;

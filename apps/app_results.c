@@ -45,7 +45,8 @@ int app_results_open(struct app_results *r, const struct kerf_model *m, const st
 		return kerf_err_set(err, -EIO, "%s: cannot be written: %s", o->frames,
 			strerror(errno));
 	fprintf(r->csv, "frame,t_ns,cut,codec,bytes,pred_ms,latency_ms,head_ms,net_ms,queue_ms,"
-			"tail_ms,rate_bps,rtt_us,loss,hedged,where\n");
+			"tail_ms,rate_bps,rtt_us,loss,hedged,where,pred_head_ms,pred_net_ms,pred_queue_ms,"
+			"pred_tail_ms\n");
 	return 0;
 }
 
@@ -83,11 +84,13 @@ static void write_line(FILE *csv, const struct kerf_frame_record *f)
 {
 	static const char *const where[] = {"local", "remote", "hedged"};
 
-	fprintf(csv, "%u,%lu,%u,%s,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.0f,%.3f,%.6f,%d,%s\n",
+	fprintf(csv, "%u,%lu,%u,%s,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.0f,%.3f,%.6f,%d,%s,%.6f,%.6f,%.6f,"
+		     "%.6f\n",
 		f->frame, f->due_ns, f->cut, codec_text(f->codec), f->bytes, f->predicted_ns * MS,
 		f->latency_ns * MS, f->head_ns * MS, f->net_ns * MS, f->queue_ns * MS,
 		f->tail_ns * MS, f->rate_bps, f->rtt_ns * 1e-3, f->loss, f->hedged,
-		where[f->where]);
+		where[f->where], f->predicted_head_ns * MS, f->predicted_net_ns * MS,
+		f->predicted_queue_ns * MS, f->predicted_tail_ns * MS);
 }
 
 static void tally(struct app_tally *t, const struct kerf_frame_record *f)

@@ -204,6 +204,18 @@ static double parse_seconds(const char *program, const char *text)
 	return (double)ns * 1e-9;
 }
 
+static int64_t parse_frame(const char *program, const char *text)
+{
+	char *end;
+	unsigned long long v;
+
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (errno || end == text || *end || *text < '0' || *text > '9' || v > UINT32_MAX)
+		wrong_usage(program, "not the number of a frame: ", text);
+	return (int64_t)v;
+}
+
 /* What not every program takes. */
 static bool is_taken(int opt, enum app_kind kind)
 {
@@ -211,6 +223,7 @@ static bool is_taken(int opt, enum app_kind kind)
 	case 'j': return kind != APP_SERVER;
 	case 'f': return kind == APP_DEVICE || kind == APP_LAB;
 	case 'T': return kind == APP_LAB || kind == APP_LINKEM;
+	case 'x': return kind == APP_LAB;
 	case 'p':
 	case 't': return kind == APP_LINKEM;
 	default: return true;
@@ -222,13 +235,14 @@ void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind,
 	static const struct option longs[] = {
 		{"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'},
 		{"json", required_argument, NULL, 'j'}, {"frames", required_argument, NULL, 'f'},
-		{"truth", required_argument, NULL, 'T'}, {"ports", required_argument, NULL, 'p'},
+		{"truth", required_argument, NULL, 'T'}, {"explain", required_argument, NULL, 'x'},
+		 {"ports", required_argument, NULL, 'p'},
 		{"time", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'}, {0}};
 	const char *program = strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0];
 	int skip, opt;
 
-	*o = (struct app_options){0};
+	*o = (struct app_options){.explain = -1};
 	skip = split_eal(o, argc, argv);
 	argv[skip] = (char *)(uintptr_t)program;
 	opterr = 0;
@@ -245,6 +259,7 @@ void app_parse(struct app_options *o, int argc, char **argv, enum app_kind kind,
 		case 'j': o->json = optarg; break;
 		case 'f': o->frames = optarg; break;
 		case 'T': o->truth = optarg; break;
+		case 'x': o->explain = parse_frame(program, optarg); break;
 		case 'p': o->ports = optarg; break;
 		case 't': o->seconds = parse_seconds(program, optarg); break;
 		case 'h':

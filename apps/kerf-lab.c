@@ -20,6 +20,8 @@ static const char help[] = "usage: kerf-lab [EAL options --] -c FILE [options]\n
 			   "      --frames FILE          write one CSV line a frame\n"
 			   "      --truth FILE           write one CSV line a packet: its times on the "
 			   "link, and its end\n"
+			   "      --explain FRAME        print what the frame's cut was chosen from, and "
+			   "why\n"
 			   "  -h, --help, --version\n";
 
 #define MBUFS 32768
@@ -59,6 +61,15 @@ static void show_progress(struct lab *lab, uint64_t due_ns, const struct kerf_fr
 		lab->terminal ? "" : "\n");
 }
 
+static void frame_planned(void *user, uint32_t frame, const struct kerf_plan *plan,
+	const struct kerf_plan_input *in, const struct kerf_plan_choice *choice)
+{
+	const struct lab *lab = user;
+
+	if (frame == lab->explain)
+		lab_explain_plan(lab, frame, plan, in, choice);
+}
+
 static void frame_done(void *user, const struct kerf_frame_record *r, const float *output)
 {
 	struct lab *lab = user;
@@ -66,6 +77,8 @@ static void frame_done(void *user, const struct kerf_frame_record *r, const floa
 
 	(void)output;
 	app_results_add(&lab->results, lab_phase(lab, due_ns), r);
+	if (r->frame == lab->explain)
+		lab_explain_end(r);
 	show_progress(lab, due_ns, r);
 }
 
@@ -179,6 +192,7 @@ static int make_device(struct lab *lab, struct kerf_err *err)
 		.server = {.ip = SERVER_IP, .port = (uint16_t)s->port.udp_port},
 		.nonce = (uint32_t)s->lab.seed,
 		.input = give_input,
+		.planned = frame_planned,
 		.done = frame_done,
 		.user = lab,
 	};
@@ -321,6 +335,7 @@ int main(int argc, char **argv)
 	rc = app_load_settings(&lab.settings, &o, APP_LAB, &err);
 	if (rc < 0)
 		return app_fail("kerf-lab", &err, rc);
+	lab.explain = o.explain;
 	lab.terminal = isatty(STDERR_FILENO);
 	rc = open_all(&lab, &o, &err);
 	if (rc == 0)

@@ -18,6 +18,7 @@ struct lab {
 	struct app_truth *truth;
 	uint64_t epoch_ns; /* when step 0 of the links began */
 	struct app_results results;
+	int64_t explain; /* this frame; negative = none */
 	uint64_t shown_ns;
 	uint64_t virtual_ns, took_ns; /* the length of a virtual run, and how long it took */
 	bool terminal;
@@ -26,6 +27,11 @@ struct lab {
 
 /* Step in force at a time of the run. */
 unsigned lab_phase(const struct lab *lab, uint64_t now_ns);
+
+/* --explain: at its planning, and when it is done. */
+void lab_explain_plan(const struct lab *lab, uint32_t frame, const struct kerf_plan *plan,
+	const struct kerf_plan_input *in, const struct kerf_plan_choice *choice);
+void lab_explain_end(const struct kerf_frame_record *r);
 
 /* Time goes from event to event. */
 int lab_run_virtual(struct lab *lab, struct kerf_err *err);

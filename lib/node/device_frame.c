@@ -119,11 +119,17 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 		.cut = f->choice.cut,
 		.codec = f->choice.local ? -1 : f->choice.codec,
 		.predicted_ns = (uint64_t)f->choice.total_ns,
+		.predicted_head_ns = (uint64_t)f->choice.head_ns,
+		.predicted_net_ns = (uint64_t)f->choice.net_ns,
+		.predicted_queue_ns = (uint64_t)f->choice.wait_ns,
+		.predicted_tail_ns = (uint64_t)f->choice.tail_ns,
 		.rate_bps = kerf_link_rate_bps(&d->up),
 		.rtt_ns = in.rtt_ns,
 		.loss = d->up.loss,
 		.probed = f->choice.probe,
 	};
+	if (d->o.planned)
+		d->o.planned(d->o.user, f->number, &d->plan, &in, &f->choice);
 	f->hedge_at_ns = f->late_at_ns = f->choice.local ? UINT64_MAX : now + f->choice.hedge_ns;
 	if (f->choice.probe)
 		start_probe(d, now);

@@ -137,6 +137,8 @@ struct kerf_frame_record {
 	int codec;         /* negative: local */
 	uint64_t bytes;    /* sent up on the link for this frame, repeats included */
 	uint64_t predicted_ns, latency_ns, head_ns, net_ns, queue_ns, tail_ns;
+	/* Parts of the prediction; what is missing to the whole waits for the core. */
+	uint64_t predicted_head_ns, predicted_net_ns, predicted_queue_ns, predicted_tail_ns;
 	double rate_bps;   /* estimate when the cut was chosen; 0 = none yet */
 	uint64_t rtt_ns;
 	double loss;
@@ -186,6 +188,9 @@ struct kerf_device_options {
 	double race_share;
 	uint32_t nonce;               /* of this incarnation */
 	void (*input)(void *user, uint32_t frame, struct kerf_frame_input *in);
+	/* A frame was planned, from this; NULL = nobody looks. kerf_plan_predict tells of the other candidates. */
+	void (*planned)(void *user, uint32_t frame, const struct kerf_plan *plan,
+		const struct kerf_plan_input *in, const struct kerf_plan_choice *choice);
 	void (*done)(void *user, const struct kerf_frame_record *r, const float *output);
 	void *user;
 };
