@@ -4,19 +4,38 @@
 #include <assert.h>
 #include <string.h>
 
-#define DEFAULT_SIZE 224
 #define MAX_BATCH 1024
 
 static const struct {
 	const char *name;
-	struct zoo_value (*build)(struct zoo *z);
+	struct zoo_value (*build)(struct zoo *z, int variant);
+	int variant;
+	unsigned size;
 	unsigned calibration_side; /* where there is BatchNorm; the larger, the truer and slower */
 } architectures[] = {
-	{"mobilenet-v2", zoo_mobilenet_v2, 160},
-	{"efficientnet-b0", zoo_efficientnet_b0, 160},
-	{"resnet-50", zoo_resnet_50, 96},
-	{"squeezenet-1.1", zoo_squeezenet_1_1, 0},
-	{"vgg-16", zoo_vgg_16, 0},
+	{"mobilenet-v1", zoo_mobilenet_v1, 0, 224, 160},
+	{"mobilenet-v2", zoo_mobilenet_v2, 0, 224, 160},
+	{"mobilenet-v3-small", zoo_mobilenet_v3, 0, 224, 160},
+	{"mobilenet-v3-large", zoo_mobilenet_v3, 1, 224, 160},
+	{"efficientnet-b0", zoo_efficientnet_v1, 0, 224, 160},
+	{"efficientnet-b1", zoo_efficientnet_v1, 1, 240, 96},
+	{"efficientnet-b2", zoo_efficientnet_v1, 2, 260, 96},
+	{"efficientnet-b3", zoo_efficientnet_v1, 3, 300, 96},
+	{"efficientnet-b4", zoo_efficientnet_v1, 4, 380, 96},
+	{"efficientnet-b5", zoo_efficientnet_v1, 5, 456, 64},
+	{"efficientnet-b6", zoo_efficientnet_v1, 6, 528, 64},
+	{"efficientnet-b7", zoo_efficientnet_v1, 7, 600, 64},
+	{"efficientnet-v2-b0", zoo_efficientnet_v2_b, 0, 224, 96},
+	{"efficientnet-v2-b1", zoo_efficientnet_v2_b, 1, 240, 96},
+	{"efficientnet-v2-b2", zoo_efficientnet_v2_b, 2, 260, 96},
+	{"efficientnet-v2-b3", zoo_efficientnet_v2_b, 3, 300, 96},
+	{"efficientnet-v2-s", zoo_efficientnet_v2, 0, 384, 64},
+	{"efficientnet-v2-m", zoo_efficientnet_v2, 1, 480, 64},
+	{"efficientnet-v2-l", zoo_efficientnet_v2, 2, 480, 64},
+	{"resnet-50", zoo_resnet_50, 0, 224, 96},
+	{"squeezenet-1.1", zoo_squeezenet_1_1, 0, 224, 0},
+	{"vgg-16", zoo_vgg, 0, 224, 0},
+	{"vgg-19", zoo_vgg, 1, 224, 0},
 };
 
 const char *kerf_zoo_name(unsigned i)
@@ -113,7 +132,7 @@ static void set_digest(struct kerf_graph *g)
 
 static int find_architecture(const char *name, struct kerf_err *err)
 {
-	char known[256] = "";
+	char known[512] = "";
 	size_t len = 0;
 
 	for (size_t i = 0; i < KERF_ARRAY_LEN(architectures); i++) {
@@ -129,12 +148,12 @@ static int find_architecture(const char *name, struct kerf_err *err)
 struct kerf_graph *zoo_build_sized(const char *name, const struct kerf_zoo_options *options,
 	unsigned size, struct kerf_err *err)
 {
-	struct zoo z = {.err = err, .seed = options->seed, .batch = KERF_MAX(options->batch, 1u),
-		.size = size};
+	struct zoo z = {.err = err, .seed = options->seed, .batch = KERF_MAX(options->batch, 1u)};
 	int i = find_architecture(name, err);
 
 	if (i < 0)
 		return NULL;
+	z.size = size ? size : architectures[i].size;
 	if (z.batch > MAX_BATCH) {
 		kerf_err_set(err, -EINVAL, "%s: batch %u is too large, expected 1 to %d", name,
 			z.batch, MAX_BATCH);
@@ -145,7 +164,7 @@ struct kerf_graph *zoo_build_sized(const char *name, const struct kerf_zoo_optio
 		kerf_err_set(err, -ENOMEM, "%s: no memory", name);
 		return NULL;
 	}
-	struct zoo_value y = architectures[i].build(&z);
+	struct zoo_value y = architectures[i].build(&z, architectures[i].variant);
 	if (z.rc < 0 || zoo_calibrate(&z, architectures[i].calibration_side) < 0) {
 		kerf_graph_free(z.g);
 		return NULL;
@@ -160,5 +179,5 @@ struct kerf_graph *kerf_zoo_build(const char *name, const struct kerf_zoo_option
 {
 	static const struct kerf_zoo_options defaults = {0};
 
-	return zoo_build_sized(name, options ? options : &defaults, DEFAULT_SIZE, err);
+	return zoo_build_sized(name, options ? options : &defaults, 0, err);
 }

@@ -188,11 +188,13 @@ static float sigmoid(float x)
 
 static float activate(const struct kerf_act *a, float x)
 {
-	if (a->kind == KERF_ACT_SIGMOID)
-		return sigmoid(x);
-	if (a->kind == KERF_ACT_RELU)
-		return KERF_MAX(x, 0.0f);
-	return KERF_MIN(KERF_MAX(x, a->lo), a->hi); /* KERF_ACT_CLIP */
+	switch (a->kind) {
+	case KERF_ACT_SIGMOID: return sigmoid(x);
+	case KERF_ACT_RELU: return KERF_MAX(x, 0.0f);
+	case KERF_ACT_HARD_SIGMOID: return KERF_MIN(KERF_MAX(a->lo * x + a->hi, 0.0f), 1.0f);
+	case KERF_ACT_HARD_SWISH: return x * KERF_MIN(KERF_MAX(x * (1.0f / 6) + 0.5f, 0.0f), 1.0f);
+	default: return KERF_MIN(KERF_MAX(x, a->lo), a->hi); /* KERF_ACT_CLIP */
+	}
 }
 
 static void run_activation(struct calibration *c, const struct kerf_node *n)

@@ -39,14 +39,14 @@ struct zoo_conv_spec {
 	bool bias;
 };
 
-enum zoo_act_kind { ZOO_RELU, ZOO_RELU6, ZOO_SILU, ZOO_SIGMOID };
+enum zoo_act_kind { ZOO_RELU, ZOO_RELU6, ZOO_SILU, ZOO_SIGMOID, ZOO_HARD_SWISH, ZOO_HARD_SIGMOID };
 
 struct zoo_value zoo_input(struct zoo *z);
 struct zoo_value zoo_conv(struct zoo *z, const char *name, struct zoo_value x,
 	const struct zoo_conv_spec *spec);
 /* gain: root mean square of the scale; the node undoes what zoo_conv's mean_square asked for. */
 struct zoo_value zoo_batchnorm(struct zoo *z, const char *name, struct zoo_value x, double gain);
-/* The node is NAME/relu, NAME/relu6, NAME/sigmoid; SiLU is x * sigmoid(x), as files have it. */
+/* The node is NAME/relu, NAME/sigmoid, NAME/hardswish, ...; SiLU is x * sigmoid(x), as files have it. */
 struct zoo_value zoo_act(struct zoo *z, const char *name, struct zoo_value x,
 	enum zoo_act_kind kind);
 struct zoo_value zoo_add(struct zoo *z, const char *name, struct zoo_value a, struct zoo_value b);
@@ -68,22 +68,29 @@ struct zoo_value zoo_conv_bn(struct zoo *z, const char *name, struct zoo_value x
 	const struct zoo_conv_spec *spec, double gain);
 struct zoo_value zoo_conv_bn_act(struct zoo *z, const char *name, struct zoo_value x,
 	const struct zoo_conv_spec *spec, enum zoo_act_kind kind);
-/* Global average, GEMM to 1000 classes, softmax: head/pool, head/flatten, classifier, ... */
+/* GEMM to 1000 classes, softmax: classifier, classifier/softmax. */
+struct zoo_value zoo_logits(struct zoo *z, struct zoo_value x);
+/* The same behind a global average: head/pool, head/flatten. */
 struct zoo_value zoo_classifier(struct zoo *z, struct zoo_value x);
 
 /* "block<i>/<layer>", in a buffer of the caller's. */
 #define ZOO_NAME_LEN 64
 const char *zoo_block_name(char *buf, int block, const char *layer);
 
-struct zoo_value zoo_mobilenet_v2(struct zoo *z);
-struct zoo_value zoo_efficientnet_b0(struct zoo *z);
-struct zoo_value zoo_resnet_50(struct zoo *z);
-struct zoo_value zoo_squeezenet_1_1(struct zoo *z);
-struct zoo_value zoo_vgg_16(struct zoo *z);
+/* variant: which of the family, from the smallest; of no meaning where there is one. */
+struct zoo_value zoo_mobilenet_v1(struct zoo *z, int variant);
+struct zoo_value zoo_mobilenet_v2(struct zoo *z, int variant);
+struct zoo_value zoo_mobilenet_v3(struct zoo *z, int variant);
+struct zoo_value zoo_efficientnet_v1(struct zoo *z, int variant);
+struct zoo_value zoo_efficientnet_v2_b(struct zoo *z, int variant);
+struct zoo_value zoo_efficientnet_v2(struct zoo *z, int variant);
+struct zoo_value zoo_resnet_50(struct zoo *z, int variant);
+struct zoo_value zoo_squeezenet_1_1(struct zoo *z, int variant);
+struct zoo_value zoo_vgg(struct zoo *z, int variant);
 
 /* Measures mean and variance of every BatchNorm on seeded side x side pictures. 0 or -ENOMEM. */
 int zoo_calibrate(struct zoo *z, unsigned side);
 
-/* kerf_zoo_build at another picture size: the same layers, so small pictures make fast tests. */
+/* kerf_zoo_build at another picture size, 0 = its own: the same layers, so small pictures make fast tests. */
 struct kerf_graph *zoo_build_sized(const char *name, const struct kerf_zoo_options *options,
 	unsigned size, struct kerf_err *err);

@@ -29,6 +29,8 @@
 #define RELU_MEAN_SQUARE 0.5
 #define SILU_MEAN_SQUARE 0.4589 /* at SILU_DEVIATION */
 #define SIGMOID_MEAN_SQUARE 0.2934
+#define HARD_SWISH_MEAN_SQUARE 0.4658 /* at SILU_DEVIATION */
+#define HARD_SIGMOID_MEAN_SQUARE 0.2776
 
 /* Share of a rectified value's mean square that is variance: 1 - 1/pi for ReLU. */
 #define RECTIFIED_VARIANCE 0.682
@@ -211,6 +213,8 @@ static const struct {
 	[ZOO_RELU6] = {"relu6", {KERF_ACT_CLIP, 0, 6}, RELU_MEAN_SQUARE},
 	[ZOO_SILU] = {"sigmoid", {KERF_ACT_SIGMOID}, SILU_MEAN_SQUARE},
 	[ZOO_SIGMOID] = {"sigmoid", {KERF_ACT_SIGMOID}, SIGMOID_MEAN_SQUARE},
+	[ZOO_HARD_SWISH] = {"hardswish", {KERF_ACT_HARD_SWISH}, HARD_SWISH_MEAN_SQUARE},
+	[ZOO_HARD_SIGMOID] = {"hardsigmoid", {KERF_ACT_HARD_SIGMOID, 1.f / 6, .5f}, HARD_SIGMOID_MEAN_SQUARE},
 };
 
 struct zoo_value zoo_act(struct zoo *z, const char *name, struct zoo_value x,
@@ -218,7 +222,8 @@ struct zoo_value zoo_act(struct zoo *z, const char *name, struct zoo_value x,
 {
 	struct kerf_node n = {.op = KERF_OP_ACT, .n_inputs = 1, .act = acts[kind].act};
 	/* A sigmoid's range is fixed; the others grow with their input. */
-	double mean_square = acts[kind].gain * (kind == ZOO_SIGMOID ? 1.0 : x.mean_square);
+	const bool gate = kind == ZOO_SIGMOID || kind == ZOO_HARD_SIGMOID;
+	double mean_square = acts[kind].gain * (gate ? 1.0 : x.mean_square);
 	char full[ZOO_NAME_LEN];
 
 	n.inputs[0] = x.id;
@@ -229,7 +234,7 @@ struct zoo_value zoo_act(struct zoo *z, const char *name, struct zoo_value x,
 		y = zoo_mul(z, full, x, y);
 		y.mean_square = mean_square;
 	}
-	y.rectified = kind != ZOO_SIGMOID;
+	y.rectified = !gate;
 	return y;
 }
 
@@ -343,15 +348,19 @@ struct zoo_value zoo_conv_bn(struct zoo *z, const char *name, struct zoo_value x
 struct zoo_value zoo_conv_bn_act(struct zoo *z, const char *name, struct zoo_value x,
 	const struct zoo_conv_spec *spec, enum zoo_act_kind kind)
 {
-	double gain = kind == ZOO_SILU ? SILU_DEVIATION : 1.0;
+	double gain = kind == ZOO_SILU || kind == ZOO_HARD_SWISH ? SILU_DEVIATION : 1.0;
 
 	return zoo_act(z, name, zoo_conv_bn(z, name, x, spec, gain), kind);
+}
+
+struct zoo_value zoo_logits(struct zoo *z, struct zoo_value x)
+{
+	x = zoo_gemm(z, "classifier", x, CLASSES, LOGIT_MEAN_SQUARE);
+	return zoo_softmax(z, "classifier/softmax", x);
 }
 
 struct zoo_value zoo_classifier(struct zoo *z, struct zoo_value x)
 {
 	x = zoo_global_avgpool(z, "head/pool", x);
-	x = zoo_flatten(z, "head/flatten", x);
-	x = zoo_gemm(z, "classifier", x, CLASSES, LOGIT_MEAN_SQUARE);
-	return zoo_softmax(z, "classifier/softmax", x);
+	return zoo_logits(z, zoo_flatten(z, "head/flatten", x));
 }

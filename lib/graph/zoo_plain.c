@@ -1,6 +1,6 @@
 /*
  * Networks without BatchNorm and sums: SqueezeNet 1.1 (Iandola et al. 2016, the authors' later
- * version) and VGG-16 (Simonyan & Zisserman 2015, configuration D, with Keras' layer names).
+ * version) and VGG-16 and VGG-19 (Simonyan & Zisserman 2015, configurations D and E, with Keras' layer names).
  */
 #include "graph/zoo_internal.h"
 
@@ -29,8 +29,9 @@ static struct zoo_value fire(struct zoo *z, int block, struct zoo_value x, int s
 	return zoo_concat(z, zoo_block_name(name, block, "concat"), a, b);
 }
 
-struct zoo_value zoo_squeezenet_1_1(struct zoo *z)
+struct zoo_value zoo_squeezenet_1_1(struct zoo *z, int variant)
 {
+	(void)variant;
 	static const struct {
 		int squeezed, expanded;
 		bool pool; /* 3x3, stride 2, closes the block */
@@ -54,19 +55,21 @@ struct zoo_value zoo_squeezenet_1_1(struct zoo *z)
 	return zoo_softmax(z, "classifier/softmax", x);
 }
 
-struct zoo_value zoo_vgg_16(struct zoo *z)
+/* Variant 0: 16 layers, 1: 19. */
+struct zoo_value zoo_vgg(struct zoo *z, int variant)
 {
 	static const struct {
 		int convs, out;
-	} blocks[] = {{2, 64}, {2, 128}, {3, 256}, {3, 512}, {3, 512}};
+	} blocks[][5] = {{{2, 64}, {2, 128}, {3, 256}, {3, 512}, {3, 512}},
+		{{2, 64}, {2, 128}, {4, 256}, {4, 512}, {4, 512}}};
 	char name[ZOO_NAME_LEN];
 	struct zoo_value x = zoo_input(z);
 
-	for (int i = 0; i < (int)KERF_ARRAY_LEN(blocks); i++) {
-		for (int j = 0; j < blocks[i].convs; j++) {
+	for (int i = 0; i < (int)KERF_ARRAY_LEN(blocks[0]); i++) {
+		for (int j = 0; j < blocks[variant][i].convs; j++) {
 			snprintf(name, sizeof(name), "block%d_conv%d", i + 1, j + 1);
 			x = conv_relu(z, name, x,
-				&(struct zoo_conv_spec){.out = blocks[i].out, .kernel = 3, .pad = 1,
+				&(struct zoo_conv_spec){.out = blocks[variant][i].out, .kernel = 3, .pad = 1,
 					.bias = true});
 		}
 		snprintf(name, sizeof(name), "block%d_pool", i + 1);

@@ -27,8 +27,9 @@ static struct zoo_value bottleneck(struct zoo *z, int block, struct zoo_value in
 	return zoo_act(z, name, zoo_add(z, name, x, shortcut), ZOO_RELU);
 }
 
-struct zoo_value zoo_resnet_50(struct zoo *z)
+struct zoo_value zoo_resnet_50(struct zoo *z, int variant)
 {
+	(void)variant;
 	static const struct {
 		int width, repeat, stride;
 	} stages[] = {{64, 3, 1}, {128, 4, 2}, {256, 6, 2}, {512, 3, 2}};
