@@ -61,7 +61,7 @@ const char *model_zoo_names(char *buf, size_t len)
 
 static struct kerf_graph *build_or_load(const char *what, struct kerf_err *err)
 {
-	char names[256];
+	char names[512];
 	struct kerf_graph *g;
 
 	if (model_in_zoo(what))

@@ -68,7 +68,7 @@ static int parse(int argc, char **argv, struct make_options *o, bool *done)
 
 static int check(const struct make_options *o)
 {
-	char names[256];
+	char names[512];
 
 	model_zoo_names(names, sizeof(names));
 	if (!o->name)

@@ -23,7 +23,7 @@ uint64_t perf_clock_ns(void)
 
 /* ---- options ---- */
 
-static void wrong_usage(const struct perf *p, const char *what, const char *arg)
+void perf_usage(const struct perf *p, const char *arg, const char *what)
 {
 	fprintf(stderr, "kerf-perf-%s: %s: %s; --help tells the options\n", p->name, arg, what);
 	exit(2);
@@ -52,7 +52,7 @@ void perf_begin(struct perf *p, const char *name, const char *usage, int *argc, 
 			p->quick = true;
 		} else if (strcmp(argv[i], "--json") == 0) {
 			if (++i == *argc)
-				wrong_usage(p, "needs a file name", "--json");
+				perf_usage(p, "--json", "needs a file name");
 			p->json = argv[i];
 		} else {
 			argv[kept++] = argv[i];
@@ -78,7 +78,7 @@ bool perf_take_option(const struct perf *p, int *argc, char **argv, const char *
 		if (strcmp(argv[i], name))
 			continue;
 		if (i + 1 == *argc)
-			wrong_usage(p, "needs a value", name);
+			perf_usage(p, name, "needs a value");
 		*value = argv[i + 1];
 		take_away(argc, argv, i, 2);
 		return true;
@@ -99,7 +99,7 @@ bool perf_take_flag(int *argc, char **argv, const char *name)
 void perf_no_more_options(const struct perf *p, int argc, char **argv)
 {
 	if (argc > 1)
-		wrong_usage(p, "not an option", argv[1]);
+		perf_usage(p, argv[1], "not an option");
 }
 
 void perf_fail(const struct perf *p, const char *fmt, ...)

@@ -55,6 +55,8 @@ struct perf {
 /* Takes the common options out of argv; wrong ones that start like them end the program with 2.
  * Options of the benchmark's own stay, in order. usage: one line each for --help, or NULL. */
 void perf_begin(struct perf *p, const char *name, const char *usage, int *argc, char **argv);
+/* One line on what is wrong with an option, exit 2. */
+void perf_usage(const struct perf *p, const char *option, const char *what) __attribute__((noreturn));
 /* Takes "name value" out of argv, once; false when it is not there, exit 2 when the value is not. */
 bool perf_take_option(const struct perf *p, int *argc, char **argv, const char *name, const char **value);
 bool perf_take_flag(int *argc, char **argv, const char *name);

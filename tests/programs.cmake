@@ -65,3 +65,8 @@ add_test(NAME perf.regret
 		${CMAKE_CURRENT_BINARY_DIR}/perf.regret $<TARGET_FILE:kerf-lab>
 	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 set_tests_properties(perf.regret PROPERTIES TIMEOUT 600)
+add_test(NAME perf.paper_grid
+	COMMAND sh ${PROJECT_SOURCE_DIR}/tests/perf/paper_grid.sh $<TARGET_FILE_DIR:kerf-perf-paper-grid>
+		${CMAKE_CURRENT_BINARY_DIR}/perf.paper_grid
+	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+set_tests_properties(perf.paper_grid PROPERTIES TIMEOUT 300)

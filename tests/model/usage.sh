@@ -46,7 +46,7 @@ refuses 2 "one model expected, 0 given" inspect
 refuses 2 "exclude each other" inspect s.onnx --block --all
 refuses 2 "--rounds 0" inspect s.onnx --rounds 0
 refuses 1 "missing.onnx" inspect missing.onnx
-refuses 1 "known network (mobilenet-v2" inspect resnet51
+refuses 1 "known network (mobilenet-v1" inspect resnet51
 refuses 1 "short.onnx" inspect short.onnx
 refuses 1 "noise.onnx" inspect noise.onnx
 refuses 1 "empty" inspect ./empty
