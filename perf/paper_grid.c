@@ -30,6 +30,7 @@
 static const char usage[] =
 	"  --network NAME   kerf-model make lists them (default: efficientnet-b0)\n"
 	"  --slowdown X     of the device (default: 10)\n"
+	"  --codec NAME     of the tensors: f32, bf16, q8 or q4 (default: f32)\n"
 	"  --delay T        of the emulated link, one way (default: 500us)\n"
 	"  --analytic       times from arithmetic (50 GFLOP/s, 10 GB/s) instead of measuring\n"
 	"  --grid F.json    every cell: best choice and gains\n"
@@ -49,6 +50,7 @@ struct choice {
 struct study {
 	const char *network;
 	double slowdown;
+	enum kerf_codec codec;
 	uint64_t delay_ns;
 	bool analytic;
 	struct choice choices[MAX_CHOICES];
@@ -86,7 +88,7 @@ static void find_choices(const struct perf *p, struct study *s)
 
 		if (!cuts[k].useful || s->n == MAX_CHOICES)
 			continue;
-		*c = (struct choice){.cut = k, .bytes = (double)cuts[k].elements * sizeof(float)};
+		*c = (struct choice){.cut = k, .bytes = (double)kerf_codec_bytes(s->codec, (size_t)cuts[k].elements)};
 		snprintf(c->name, sizeof(c->name), "%s", cuts[k].block);
 		s->n++;
 	}
@@ -316,6 +318,7 @@ static json_t *grid_json(const struct study *s)
 static void write_grid(const struct perf *p, const struct study *s, json_t *root, const char *path)
 {
 	json_object_set_new(root, "network", json_string(s->network));
+	json_object_set_new(root, "codec", json_string(kerf_codec_info(s->codec)->name));
 	json_object_set_new(root, "slowdown", json_real(s->slowdown));
 	json_object_set_new(root, "rows", json_string("batch 1 to 62"));
 	json_object_set_new(root, "columns", json_string("1 to 127 MB/s"));
@@ -389,7 +392,7 @@ static double positive(const struct perf *p, const char *name, const char *text)
 int main(int argc, char **argv)
 {
 	static struct perf p;
-	static struct study s = {.network = "efficientnet-b0", .slowdown = 10, .delay_ns = 500000};
+	static struct study s = {.network = "efficientnet-b0", .slowdown = 10, .codec = KERF_CODEC_F32, .delay_ns = 500000};
 	static const char *const hows[] = {"paper", "emulated"};
 	const char *grid = NULL, *svg = NULL, *text;
 	json_t *root = json_object();
@@ -398,6 +401,13 @@ int main(int argc, char **argv)
 	perf_take_option(&p, &argc, argv, "--network", &s.network);
 	if (perf_take_option(&p, &argc, argv, "--slowdown", &text))
 		s.slowdown = positive(&p, "--slowdown", text);
+	if (perf_take_option(&p, &argc, argv, "--codec", &text)) {
+		const int codec = kerf_codec_by_name(text);
+
+		if (codec < 0 || codec == KERF_CODEC_U8)
+			perf_usage(&p, "--codec", "needs f32, bf16, q8 or q4");
+		s.codec = (enum kerf_codec)codec;
+	}
 	if (perf_take_option(&p, &argc, argv, "--delay", &text) && kerf_parse_time(text, &s.delay_ns) < 0)
 		perf_usage(&p, "--delay", "needs a time such as 500us");
 	perf_take_option(&p, &argc, argv, "--grid", &grid);
