@@ -78,13 +78,16 @@ static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64
 
 static void start_probe(struct kerf_device *d, uint64_t now)
 {
+	const uint64_t train_ns = (uint64_t)(1e9 * kerf_link_tau(&d->up) * DEVICE_PROBE_PACKETS *
+		(d->net.payload_bytes + sizeof(struct kerf_wire_packet) + d->net.overhead_bytes));
 	const struct kerf_message msg = {
 		.type = KERF_MSG_PROBE,
 		.to = d->session.peer,
 		.session = d->session.id,
 		.frame = d->probe_number,
 		.probe_packets = DEVICE_PROBE_PACKETS,
-		.rto_ns = 2 * kerf_link_base_rtt_ns(&d->up) + 10 * RTO_MIN_NS,
+		/* Four of these without an answer, each twice the last, end the session. */
+		.rto_ns = 2 * RTO_MIN_NS + 2 * kerf_link_base_rtt_ns(&d->up) + 2 * train_ns,
 		.max_tries = 3,
 	};
 

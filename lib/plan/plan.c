@@ -6,11 +6,12 @@
 #include <string.h>
 
 #define THETA_WEIGHT (1.0 / 16)
+#define THETA_FAR 1.2
 #define THETA_MIN (1.0 / 64)
 #define THETA_MAX 64.0
 #define PROBE_PACKETS 16 /* a shorter train tells too little */
 #define PROBE_SHARE 0.1 /* of a local frame's time: a probe that takes less costs nothing that counts */
-#define FORGET (1.0 / 32) /* a frame that sends nothing */
+#define FORGET (1.0 / 64) /* a frame that sends nothing */
 
 static int check_options(const struct kerf_plan_options *o, struct kerf_err *err)
 {
@@ -254,13 +255,22 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	out->probe = probe_is_due(p, in);
 }
 
-/* theta follows measured / profile; times that cannot be are not looked at. */
-static void learn(double *theta, double measured_ns, double profile_ns)
+/*
+ * theta follows measured / profile; times that cannot be are not looked at. One that is far off may be an accident,
+ * the second in a row on the same side is how it is now. `side` of the last one: 0 when it was not far off.
+ */
+static void learn(double *theta, int *side, double measured_ns, double profile_ns)
 {
 	if (!isfinite(measured_ns) || measured_ns <= 0 || !isfinite(profile_ns) || profile_ns <= 0)
 		return;
 	double ratio = fmin(fmax(measured_ns / profile_ns, THETA_MIN), THETA_MAX);
-	*theta += THETA_WEIGHT * (ratio - *theta);
+	const int before = *side;
+
+	*side = ratio > THETA_FAR * *theta ? 1 : ratio < *theta / THETA_FAR ? -1 : 0;
+	if (*side && *side == before)
+		*theta = ratio;
+	else
+		*theta += THETA_WEIGHT * (ratio - *theta);
 }
 
 void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns)
@@ -269,9 +279,9 @@ void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, 
 		return;
 	const struct kerf_plan_candidate *c = &p->candidates[candidate];
 
-	learn(&p->theta_head, head_ns, c->head_ns);
+	learn(&p->theta_head, &p->head_side, head_ns, c->head_ns);
 	if (!c->local)
-		learn(&p->theta_tail, tail_ns, c->tail_ns);
+		learn(&p->theta_tail, &p->tail_side, tail_ns, c->tail_ns);
 }
 
 void kerf_plan_server_speed(struct kerf_plan *p, double theta)

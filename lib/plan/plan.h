@@ -69,7 +69,8 @@ struct kerf_plan {
 	unsigned local;      /* index of the local candidate */
 	unsigned current;    /* index of the last choice, at first the local one */
 	bool chosen;         /* there was one */
-	double theta_head, theta_tail; /* measured / profile, EWMA 1/16 */
+	double theta_head, theta_tail; /* measured / profile, EWMA 1/16; a lasting change is followed at once */
+	int head_side, tail_side;
 	double theta_base; /* of the tail, as the server said at the start */
 	unsigned local_run;  /* local frames since the last sample or probe of the link */
 	uint64_t switches;

@@ -251,6 +251,117 @@ static void test_base_rtt(void)
 	}
 }
 
+/* ---- others on the link, and how it drops ---- */
+
+static double shaped_cross_bps;
+
+static void crossed(struct kerf_linkem_config *up)
+{
+	up->cross_bps = (uint64_t)shaped_cross_bps;
+}
+
+static double median_error(const struct world *w, unsigned from)
+{
+	double errors[WORLD_RECORDS];
+	unsigned n = 0;
+
+	for (unsigned i = from; i < w->n_records; i++)
+		errors[n++] = fabs((double)w->records[i].predicted_ns / (double)w->records[i].latency_ns - 1);
+	qsort(errors, n, sizeof(errors[0]), ascending);
+	return errors[n / 2];
+}
+
+/* What others take of the link is in the prediction, whatever their share. */
+static void test_cross_traffic(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}};
+
+	for (unsigned i = 0; i <= 4; i++) {
+		struct world *w;
+
+		shaped_cross_bps = i * .2 * 200e6;
+		w = world_create((struct world_options){.frames = 100, .period_ns = PERIOD_NS, .steps = steps,
+			.n_steps = 1, .delay_ns = 500000, .shape = crossed});
+		run(w);
+		CU_ASSERT(median_error(w, 20) < .05);
+		world_destroy(w);
+	}
+}
+
+static void controlled(struct kerf_linkem_config *up)
+{
+	up->codel = true;
+}
+
+static void test_codel_does_not_make_it_swing(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 60000000}};
+	struct world *w = world_create((struct world_options){.frames = 150, .period_ns = PERIOD_NS,
+		.steps = steps, .n_steps = 1, .delay_ns = 5 * MS, .shape = controlled});
+
+	run(w);
+	CU_ASSERT(kerf_device_plan(w->device)->switches <= 3);
+	world_destroy(w);
+}
+
+/* ---- clocks ---- */
+
+/* The server's clock is an hour ahead and goes 50 ppm faster or slower: nothing that matters changes. */
+static void test_clocks_that_differ(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 100000000}};
+	static const double ppm[] = {0, 50, -50};
+	struct kerf_frame_record same[60];
+
+	for (unsigned i = 0; i < KERF_ARRAY_LEN(ppm); i++) {
+		struct world *w = world_create((struct world_options){.frames = 60, .period_ns = 10 * PERIOD_NS,
+			.steps = steps, .n_steps = 1, .delay_ns = 500000, .server_ppm = ppm[i],
+			.server_offset_ns = i ? 3600 * KERF_NS_PER_S : 0});
+
+		run(w);
+		if (i == 0)
+			memcpy(same, w->records, sizeof(same));
+		for (unsigned k = 0; k < 60; k++) {
+			CU_ASSERT_EQUAL(w->records[k].cut, same[k].cut);
+			CU_ASSERT_DOUBLE_EQUAL(w->records[k].rate_bps, same[k].rate_bps, 1e-4 * same[k].rate_bps);
+			CU_ASSERT_DOUBLE_EQUAL((double)w->records[k].rtt_ns, (double)same[k].rtt_ns, 2000);
+			CU_ASSERT_DOUBLE_EQUAL((double)w->records[k].latency_ns, (double)same[k].latency_ns, 20000);
+		}
+		world_destroy(w);
+	}
+}
+
+/* ---- the server's load ---- */
+
+#define LOAD_FRAME 40
+
+static double loaded(void *user, uint64_t now)
+{
+	(void)user;
+	return now < LOAD_FRAME * PERIOD_NS ? 1 : 4;
+}
+
+/* The server becomes 4 times slower: within 3 frames nothing is sent that local computing would beat, but to see how it
+ * is now and then. */
+static void test_a_loaded_server_is_left(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}};
+	struct world *w = world_create((struct world_options){.frames = 80, .period_ns = PERIOD_NS,
+		.steps = steps, .n_steps = 1, .delay_ns = 500000, .server_slowdown = loaded});
+
+	run(w);
+	CU_ASSERT_TRUE(is_right(w, LOAD_FRAME - 1, 200e6));
+	unsigned slower = 0;
+	for (unsigned i = LOAD_FRAME + 3; i < w->o.frames; i++)
+		slower += frame_ms(w, i) > 1.05 * LOCAL_MS(w);
+	CU_ASSERT(slower <= 5);
+	for (unsigned i = LOAD_FRAME + 3; i < LOAD_FRAME + 13; i++)
+		CU_ASSERT(frame_ms(w, i) <= 1.05 * LOCAL_MS(w));
+	for (unsigned i = LOAD_FRAME; i < w->o.frames; i++)
+		CU_ASSERT(frame_ms(w, i) <= 2.5 * LOCAL_MS(w));
+	world_destroy(w);
+}
+
 /* ---- racing ---- */
 
 /* Every other second the link is 40 times slower: results are late again and again. */
@@ -281,4 +392,6 @@ static void test_racing_costs_no_time(void)
 UNIT_MAIN("node.scenarios", UNIT(test_a_fall_is_known_after_two_frames), UNIT(test_a_rise_is_followed),
 	UNIT(test_an_outage_of_two_seconds), UNIT(test_a_cross_over_is_not_crossed_again_and_again),
 	UNIT(test_loss_is_estimated), UNIT(test_a_short_queue_slows_the_pace), UNIT(test_base_rtt),
+	UNIT(test_cross_traffic), UNIT(test_codel_does_not_make_it_swing), UNIT(test_clocks_that_differ),
+	UNIT(test_a_loaded_server_is_left),
 	UNIT(test_racing_costs_no_time))

@@ -33,6 +33,9 @@ struct world_options {
 	uint64_t delay_ns, queue_bytes;
 	void (*shape)(struct kerf_linkem_config *up); /* changes what the rest says of the link up */
 	double race_share; /* 0 = the default */
+	double server_ppm;         /* so much faster goes the server's clock */
+	uint64_t server_offset_ns; /* so far ahead it is */
+	double (*server_slowdown)(void *user, uint64_t now); /* by the server's clock; NULL = none */
 	bool other_model; /* the server runs another network */
 	unsigned devices; /* 0 = 1 */
 	bool inputs_differ; /* from frame to frame, as pictures do */
@@ -94,6 +97,27 @@ struct world {
 	(w->o.slowdown * kerf_profile_range_ns(&w->profile, 0, (unsigned)w->graph->n_nodes) * 1e-6)
 
 static struct rte_mempool *world_pool;
+
+/* Of the server's clock, when it is `now`. */
+static inline uint64_t world_server_ns(const struct world *w, uint64_t now)
+{
+	return now + w->o.server_offset_ns + (uint64_t)((double)now * w->o.server_ppm * 1e-6);
+}
+
+/* Now, when the server's clock shows t: a moment late rather than early. */
+static inline uint64_t world_from_server_ns(const struct world *w, uint64_t t)
+{
+	uint64_t now;
+
+	if (t == UINT64_MAX || (w->o.server_ppm == 0 && w->o.server_offset_ns == 0))
+		return t;
+	if (t <= w->o.server_offset_ns)
+		return 0;
+	now = (uint64_t)((double)(t - w->o.server_offset_ns) / (1 + w->o.server_ppm * 1e-6));
+	while (world_server_ns(w, now) < t)
+		now++;
+	return now;
+}
 
 static inline void world_start_eal(void)
 {
@@ -204,7 +228,7 @@ static inline void world_make_candidates(struct world *w)
 static inline void world_make_server(struct world *w)
 {
 	struct kerf_err err = {0};
-	const struct kerf_compute_options c = {.slots = w->o.contexts};
+	const struct kerf_compute_options c = {.slots = w->o.contexts, .slowdown_at = w->o.server_slowdown};
 	struct kerf_server_options o = {.model = &w->server_model,
 		.net = world_net(0x0a000002, 2, w->o.server_payload_bytes)};
 
@@ -438,8 +462,17 @@ static inline unsigned world_arrive(struct world *w, struct world_path *p, struc
 
 static inline void world_deliver_up(struct world *w, struct rte_mbuf **pkts, unsigned n)
 {
+	const struct kerf_net net = world_net(0, 0, 0);
+
+	/* The NIC's clock is the server's. */
+	for (unsigned i = 0; i < n && (w->o.server_ppm != 0 || w->o.server_offset_ns); i++) {
+		rte_mbuf_timestamp_t *t =
+			RTE_MBUF_DYNFIELD(pkts[i], net.timestamp_offset, rte_mbuf_timestamp_t *);
+
+		*t = world_server_ns(w, *t);
+	}
 	if (w->server)
-		kerf_server_receive(w->server, pkts, n, w->now);
+		kerf_server_receive(w->server, pkts, n, world_server_ns(w, w->now));
 	else
 		rte_pktmbuf_free_bulk(pkts, n);
 }
@@ -476,7 +509,7 @@ static inline bool world_turn(struct world *w)
 		moved |= world_send(w, e, pkts, n) > 0;
 	}
 	if (w->server) {
-		n = kerf_server_poll(w->server, w->now, pkts, WORLD_BURST);
+		n = kerf_server_poll(w->server, world_server_ns(w, w->now), pkts, WORLD_BURST);
 		for (unsigned i = 0; i < n; i++)
 			world_send_down(w, pkts[i]);
 		moved |= n > 0;
@@ -496,7 +529,7 @@ static inline uint64_t world_path_next(const struct world_path *p)
 
 static inline uint64_t world_next(const struct world *w)
 {
-	uint64_t t = w->server ? kerf_server_next(w->server) : UINT64_MAX;
+	uint64_t t = w->server ? world_from_server_ns(w, kerf_server_next(w->server)) : UINT64_MAX;
 
 	for (unsigned i = 0; i < w->o.devices; i++) {
 		t = KERF_MIN(t, kerf_device_next(w->ends[i].device));
