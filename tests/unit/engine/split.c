@@ -5,6 +5,51 @@
 #include <pthread.h>
 #include <sched.h>
 
+/* Every allocation of the process is counted, where no sanitizer has the allocator already. */
+#if defined(__SANITIZE_ADDRESS__)
+#define COUNTS_ALLOCATIONS false
+static unsigned long allocations;
+#else
+#define COUNTS_ALLOCATIONS true
+static unsigned long allocations;
+
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+void *__libc_memalign(size_t alignment, size_t n);
+
+void *malloc(size_t n)
+{
+	__atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+	return __libc_malloc(n);
+}
+
+void *calloc(size_t n, size_t size)
+{
+	__atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+	return __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t n)
+{
+	__atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+	return __libc_realloc(p, n);
+}
+
+void *aligned_alloc(size_t alignment, size_t n)
+{
+	__atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+	return __libc_memalign(alignment, n);
+}
+
+int posix_memalign(void **p, size_t alignment, size_t n)
+{
+	__atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+	*p = __libc_memalign(alignment, n);
+	return *p ? 0 : ENOMEM;
+}
+#endif
+
 #define CONV(k, p)                                                                                 \
 	{                                                                                          \
 		.kernel = {k, k}, .pads = { p, p, p, p }                                           \
@@ -357,6 +402,41 @@ static void test_profile(void)
 	kerf_graph_free(net.g);
 }
 
+static unsigned long count_allocations(struct kerf_context *c, unsigned cut, unsigned n)
+{
+	const unsigned long before = __atomic_load_n(&allocations, __ATOMIC_RELAXED);
+
+	if (kerf_engine_run(c, 0, cut) || kerf_engine_run(c, cut, n))
+		CU_FAIL("a part does not run");
+	return __atomic_load_n(&allocations, __ATOMIC_RELAXED) - before;
+}
+
+/* Another cut for every frame: nothing is allocated or built for it. oneDNN keeps the arguments of each primitive that it
+ * executes in maps of its own, as many with a cut as without. */
+static void test_changing_the_cut_allocates_nothing(void)
+{
+	struct kerf_err err = {0};
+	struct kerf_graph *g = kerf_zoo_build("mobilenet-v2", NULL, &err);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(g);
+	CU_ASSERT_EQUAL_FATAL(kerf_graph_optimize(g, &err), 0);
+	struct kerf_engine *e = kerf_engine_compile(g, &(struct kerf_engine_options){0}, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	struct kerf_context *c = kerf_context_create(e, &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	const unsigned n = (unsigned)g->n_nodes;
+
+	memset(kerf_context_tensor(c, g->input), 0, kerf_tensor_bytes(&g->tensors[g->input]));
+	count_allocations(c, 0, n); /* what is made once is made */
+	CU_ASSERT(!COUNTS_ALLOCATIONS || allocations > 0);
+	const unsigned long whole = count_allocations(c, 0, n);
+	for (unsigned cut = 0; cut <= n; cut++)
+		CU_ASSERT_EQUAL(count_allocations(c, cut, n), whole);
+	kerf_context_free(c);
+	kerf_engine_free(e);
+	kerf_graph_free(g);
+}
+
 static void test_fingerprint(void)
 {
 	char a[128], b[128];
@@ -373,4 +453,4 @@ UNIT_MAIN("engine.split", UNIT(test_every_cut_of_the_plain_graph),
 	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_optimising_keeps_the_result),
 	UNIT(test_steps), UNIT(test_arena_reuses_memory), UNIT(test_constants_have_no_place),
 	UNIT(test_contexts_in_parallel), UNIT(test_team_is_bound), UNIT(test_profile),
-	UNIT(test_fingerprint))
+	UNIT(test_changing_the_cut_allocates_nothing), UNIT(test_fingerprint))
