@@ -5,7 +5,7 @@
 #define COMMAND "inspect"
 
 static const char help[] =
-	"usage: kerf-model inspect F|NAME [--block | --all] [--json] [--profile P.json]\n"
+	"usage: kerf-model inspect F|NAME [--block | --all] [--json] [--profile P.json] [--plot F.svg]\n"
 	"\n"
 	"Shows where a network can be cut: what crosses (memory order, NHWC), its elements "
 	"relative\n"
@@ -17,6 +17,7 @@ static const char help[] =
 	"      --all          every cut, also those that nobody would choose\n"
 	"      --json         the same for programs, one object\n"
 	"      --profile P    recorded times (kerf-model profile) instead of measuring\n"
+	"      --plot F.svg   draw bytes, head and tail time along the network (gnuplot)\n"
 	"      --rounds N     runs of which the median counts, 1 to 10000 (20)\n"
 	"      --threads N    compute threads for one frame (1)\n"
 	"      --help         this text\n";
@@ -26,6 +27,7 @@ static const struct option long_options[] = {
 	{"all", no_argument, NULL, 'a'},
 	{"json", no_argument, NULL, 'j'},
 	{"profile", required_argument, NULL, 'p'},
+	{"plot", required_argument, NULL, 'P'},
 	{"rounds", required_argument, NULL, 'r'},
 	{"threads", required_argument, NULL, 't'},
 	{"help", no_argument, NULL, 'h'},
@@ -44,6 +46,7 @@ static int parse(int argc, char **argv, struct inspect_options *o, bool *done)
 		case 'a': o->all = true; break;
 		case 'j': o->json = true; break;
 		case 'p': o->profile = optarg; break;
+		case 'P': o->plot = optarg; break;
 		case 'r':
 			good = model_option_number(
 				COMMAND, "--rounds", optarg, 1, MODEL_MAX_ROUNDS, &o->rounds);
@@ -130,6 +133,8 @@ static int inspect(const struct inspect_options *o, struct kerf_err *err)
 		rc = inspect_print_json(&in, err);
 	else
 		inspect_print_table(&in);
+	if (rc == 0 && o->plot)
+		rc = inspect_plot(&in, o->plot, err);
 	kerf_profile_free(&times);
 out:
 	model_close(&m);

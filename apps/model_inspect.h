@@ -5,6 +5,7 @@
 
 struct inspect_options {
 	const char *model, *profile; /* profile: recorded times, NULL = measure */
+	const char *plot; /* path of an SVG, NULL = none */
 	uint64_t rounds, threads;
 	bool json, block, all;
 };
@@ -21,4 +22,6 @@ bool inspect_shows(const struct inspection *in, unsigned k);
 unsigned inspect_natural(const struct inspection *in); /* how many */
 
 void inspect_print_table(const struct inspection *in);
+/* Writes the SVG; -EIO when that or gnuplot fails. */
+int inspect_plot(const struct inspection *in, const char *path, struct kerf_err *err);
 int inspect_print_json(const struct inspection *in, struct kerf_err *err);

@@ -41,3 +41,13 @@ test "$(grep -c '"block": "block' block.json)" = 16 || fail "blocks in JSON"
 kerf-model inspect efficientnet-b0 --json --rounds 1 > all.json
 says all.json '"u8": 150528'
 test "$(grep -c '"u8":' all.json)" = 1 || fail "u8 at more than one cut in JSON"
+
+if command -v gnuplot >/dev/null; then
+	kerf-model inspect efficientnet-b0 --block --rounds 1 --plot "it's.svg" >/dev/null || fail "--plot ended with $?"
+	grep -q '</svg>' "it's.svg" || fail "no picture"
+	for word in f32 q8 'natural bottleneck' useful head tail; do
+		grep -q "$word" "it's.svg" || fail "$word is not in the picture"
+	done
+fi
+kerf-model inspect squeezenet-1.1 --rounds 1 --plot none/x.svg >/dev/null 2>err.txt && fail "a picture in no directory"
+test "$(wc -l <err.txt)" = 1 || fail "not one line: $(cat err.txt)"
