@@ -96,15 +96,6 @@ static void find_choices(const struct perf *p, struct study *s)
 	kerf_graph_free(g);
 }
 
-/* As pictures are after preprocessing. */
-static void fill_random(float *values, int64_t n)
-{
-	struct kerf_rng rng = {.seed = 1};
-
-	for (int64_t i = 0; i < n; i++)
-		values[i] = (float)(4 * kerf_rng_uniform(&rng) - 2);
-}
-
 static void measure_batch(const struct perf *p, const struct study *s, unsigned batch, struct kerf_profile *profile)
 {
 	struct kerf_graph *g = build(p, s, s->analytic ? 1 : batch);
@@ -119,7 +110,7 @@ static void measure_batch(const struct perf *p, const struct study *s, unsigned 
 		e = kerf_engine_compile(g, &(struct kerf_engine_options){0}, &err);
 		c = e ? kerf_context_create(e, &err) : NULL;
 		if (c)
-			fill_random(kerf_context_tensor(c, g->input), kerf_tensor_elements(&g->tensors[g->input]));
+			perf_fill(kerf_context_tensor(c, g->input), kerf_tensor_elements(&g->tensors[g->input]));
 		rc = c ? kerf_profile_measure(profile, g, c, p->quick ? 3 : 10, perf_clock_ns, &err) : -EINVAL;
 	}
 	if (rc < 0)

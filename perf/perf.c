@@ -239,6 +239,14 @@ int perf_end(struct perf *p)
 	return p->missed;
 }
 
+void perf_fill(float *values, int64_t n)
+{
+	struct kerf_rng rng = {.seed = 1};
+
+	for (int64_t i = 0; i < n; i++)
+		values[i] = (float)(4 * kerf_rng_uniform(&rng) - 2);
+}
+
 /* ---- statistics ---- */
 
 static int ascending(const void *a, const void *b)

@@ -70,6 +70,9 @@ int perf_end(struct perf *p);
 void perf_fail(const struct perf *p, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
 
+/* Values as pictures have them after preprocessing: zeros would flatter nobody but the cache. */
+void perf_fill(float *values, int64_t n);
+
 uint64_t perf_clock_ns(void); /* CLOCK_MONOTONIC */
 
 /* Quantile q in [0,1] by nearest rank, 0.5 = median; sorts values. n >= 1. */

@@ -34,14 +34,6 @@ static void whole(void *self)
 		abort();
 }
 
-static void fill(float *values, int64_t n)
-{
-	struct kerf_rng rng = {.seed = 1};
-
-	for (int64_t i = 0; i < n; i++)
-		values[i] = (float)(4 * kerf_rng_uniform(&rng) - 2);
-}
-
 /* The worst cut of a network is what counts; the others are in the JSON. */
 static void measure(struct perf *p, const char *name)
 {
@@ -62,7 +54,7 @@ static void measure(struct perf *p, const char *name)
 	if (!w.context)
 		perf_fail(p, "%s", err.text);
 	w.nodes = (unsigned)g->n_nodes;
-	fill(kerf_context_tensor(w.context, g->input), kerf_tensor_elements(&g->tensors[g->input]));
+	perf_fill(kerf_context_tensor(w.context, g->input), kerf_tensor_elements(&g->tensors[g->input]));
 	for (unsigned k = 0; k < n_cuts; k++) {
 		struct perf_pair r;
 

@@ -11,7 +11,8 @@ static double wire_bytes(const struct kerf_device *d, const struct frame *f)
 	return (double)d->plan.candidates[f->choice.candidate].wire_bytes;
 }
 
-/* The latency from which a result that is foreseen is late: of deviations it has no need. */
+/* The latency from which a result that is foreseen is late; what foresees it is no estimate, so it needs no margin of
+ * deviations. */
 static double late_ns(const struct kerf_device *d, const struct frame *f)
 {
 	const double waited_ns = (double)(f->sent_ns - f->started_ns) - f->choice.core_ns - f->choice.head_ns;
@@ -111,7 +112,6 @@ static void judge_early(struct kerf_device *d, struct frame *f, uint64_t now)
 		(double)kerf_link_base_rtt_ns(&d->up) + c->wait_ns + c->tail_ns;
 	const double here_ns = (double)(now - f->started_ns) +
 		kerf_plan_rest_ns(&d->plan, c->candidate);
-
 
 	if (f->state == FRAME_REMOTE && s->label == KERF_LABEL_BOTTLENECK && result_ns > here_ns &&
 		result_ns > late_ns(d, f))
