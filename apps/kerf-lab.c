@@ -64,10 +64,12 @@ static void show_progress(struct lab *lab, uint64_t due_ns, const struct kerf_fr
 static void frame_planned(void *user, uint32_t frame, const struct kerf_plan *plan,
 	const struct kerf_plan_input *in, const struct kerf_plan_choice *choice)
 {
-	const struct lab *lab = user;
+	struct lab *lab = user;
 
-	if (frame == lab->explain)
-		lab_explain_plan(lab, frame, plan, in, choice);
+	if (frame != lab->explain)
+		return;
+	lab->explained = true;
+	lab_explain_plan(lab, frame, plan, in, choice);
 }
 
 static void frame_done(void *user, const struct kerf_frame_record *r, const float *output)
@@ -297,6 +299,9 @@ static int report(struct lab *lab, const struct app_options *o, struct kerf_err 
 		fprintf(stderr, "\r\033[K");
 	snprintf(title, sizeof(title), "kerf-lab: %s, %s, %s time", lab->model.graph->name,
 		lab->settings.input.path, is_virtual(lab) ? "virtual" : "real");
+	if (lab->explain >= 0 && !lab->explained)
+		printf("\nframe %ld was never planned: skipped, or not among the %lu that ran\n", lab->explain,
+			kerf_device_stats(lab->device)->frames);
 	app_print_table(&lab->results, &run);
 	print_lateness(lab);
 	print_speed(lab);

@@ -19,6 +19,7 @@ struct lab {
 	uint64_t epoch_ns; /* when step 0 of the links began */
 	struct app_results results;
 	int64_t explain; /* this frame; negative = none */
+	bool explained;
 	uint64_t shown_ns;
 	uint64_t virtual_ns, took_ns; /* the length of a virtual run, and how long it took */
 	bool terminal;

@@ -28,3 +28,5 @@ for bad in x -1 1x 4294967296 ''; do
 	timeout 10 $lab --explain "$bad" >/dev/null 2>"$work/err"
 	[ $? -eq 2 ] && [ "$(wc -l <"$work/err")" -eq 1 ] || fail "--explain '$bad' is not refused in a line"
 done
+timeout 60 $lab --explain 9 -s device.frames=5 >"$work/log" 2>&1 || fail "a frame that is none: $?"
+grep -q '^frame 9 was never planned' "$work/log" || fail "a frame that is none is not named"
