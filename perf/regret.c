@@ -30,6 +30,7 @@
 
 #define MAX_TRACES 256
 #define MAX_FRAMES 4000
+#define RUN_FRAMES 3000 /* more than a minute holds */
 #define MAX_CANDIDATES 512
 #define MAX_SETTINGS 16
 #define LENGTH_NS (60 * KERF_NS_PER_S)
@@ -237,7 +238,7 @@ static void start_lab(const struct perf *p, const struct options *o, const char 
 	snprintf(set[k++], sizeof(set[0]), "lab.analytic=yes");
 	snprintf(set[k++], sizeof(set[0]), "lab.seed=%s", o->seed);
 	snprintf(set[k++], sizeof(set[0]), "device.slowdown=%d", DEVICE_SLOWDOWN);
-	snprintf(set[k++], sizeof(set[0]), "device.frames=%d", MAX_FRAMES - 1000);
+	snprintf(set[k++], sizeof(set[0]), "device.frames=%d", RUN_FRAMES);
 	snprintf(set[k++], sizeof(set[0]), "device.verify=no");
 	snprintf(set[k++], sizeof(set[0]), "link.up.trace=%s/trace.csv", dir);
 	snprintf(set[k++], sizeof(set[0]), "link.up.delay=%gms", DELAY_MS);
@@ -552,7 +553,7 @@ static void print_trace(struct perf *p, const struct run *r, const struct score 
 	snprintf(best, sizeof(best), c->local ? "local" : "#%d %s", c->cut, c->codec);
 	printf("%-40s %6u %7.2f %6.3f %6.1f%% %6.2f %6.2f %8.2f %-9s %6.1f %6.1f%% %7.3f\n", r->name, r->n,
 		growth(s->ours, s->oracle), s->p95, 100 * s->within, growth(s->o2, s->oracle),
-		growth(s->o4, s->oracle), growth(s->o3, s->ours), best, 100 * r->switches / 3000,
+		growth(s->o4, s->oracle), growth(s->o3, s->ours), best, 100 * r->switches / RUN_FRAMES,
 		100 * s->hedged, 100 * s->error_p95);
 	add_for_trace(p, r->name, "regret", growth(s->ours, s->oracle), "%", r->n);
 	add_for_trace(p, r->name, "p95 of frame / oracle", s->p95, "", r->n);

@@ -174,6 +174,8 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	uint64_t now)
 {
 	const struct kerf_sample sample = sample_of(s, r, now);
+	const double tau = kerf_link_tau(&d->up);
+	uint64_t refused;
 
 	d->stats.reports++;
 	/* Links keep the order: what left before has gone through, or is lost. */
@@ -185,9 +187,11 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	/* A probe is not repaired: what arrived of it is all there is. */
 	if (!(r->flags & KERF_REPORT_COMPLETE) && r->of_type != KERF_MSG_PROBE)
 		return;
-	if (sample.label == KERF_LABEL_BOTTLENECK && kerf_link_known(&d->up))
-		kerf_plan_observe_rate(&d->plan, sample.tau / kerf_link_tau(&d->up));
+	refused = d->up.refused;
 	kerf_link_update(&d->up, &sample, now);
+	/* How far the estimate was off, by a sample that the link believes. */
+	if (sample.label == KERF_LABEL_BOTTLENECK && tau > 0 && d->up.refused == refused)
+		kerf_plan_observe_rate(&d->plan, sample.tau / tau);
 	kerf_link_update_loss(&d->up, s->layout.n_packets,
 		KERF_MIN(s->repeats, s->layout.n_packets));
 	if (sample.label != KERF_LABEL_NONE && sample.label != KERF_LABEL_INVALID)

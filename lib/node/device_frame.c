@@ -313,11 +313,23 @@ static unsigned range_end(const struct kerf_device *d, const struct frame *f)
 	return f->state == FRAME_HEDGE || f->choice.local ? nodes(d) : (unsigned)f->choice.cut;
 }
 
-/* Hedges first, then the oldest frame; for throughput the other way round: a head keeps link and server busy. */
+/*
+ * Whose turn it is on the core, the lowest first. Hedges come before heads; for throughput behind them, because a head
+ * keeps link and server busy, but not for longer than two rounds of frames: new heads come without end.
+ */
+static int turn(const struct kerf_device *d, const struct frame *f)
+{
+	const bool waits = d->plan.options.objective == KERF_PLAN_THROUGHPUT &&
+		(uint32_t)d->next_frame - f->number < 2 * d->o.in_flight;
+
+	if (f->state == FRAME_HEAD)
+		return 1;
+	return waits ? 2 : 0;
+}
+
+/* Of equal turns the oldest frame. */
 static struct frame *next_to_compute(struct kerf_device *d)
 {
-	const bool throughput = d->plan.options.objective == KERF_PLAN_THROUGHPUT;
-	const enum frame_state first = throughput ? FRAME_HEAD : FRAME_HEDGE;
 	struct frame *best = NULL;
 
 	for (unsigned i = 0; i < d->o.in_flight; i++) {
@@ -325,8 +337,8 @@ static struct frame *next_to_compute(struct kerf_device *d)
 
 		if (f->state != FRAME_HEAD && f->state != FRAME_HEDGE)
 			continue;
-		if (!best || (f->state == first && best->state != first) ||
-			(f->state == best->state && (int32_t)(f->number - best->number) < 0))
+		if (!best || turn(d, f) < turn(d, best) ||
+			(turn(d, f) == turn(d, best) && (int32_t)(f->number - best->number) < 0))
 			best = f;
 	}
 	return best;

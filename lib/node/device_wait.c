@@ -85,10 +85,13 @@ void wait_begin(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	const double left_ns = (double)f->choice.hedge_ns - f->choice.core_ns - f->choice.head_ns;
 
-	/* The prediction knew neither how long the head would wait for the core nor what the link has to carry by now. */
+	/* The prediction knew neither how long the head would wait for the core nor what the link has to carry by now.
+	 * For others' packets on the link nobody waits longer than computing the rest here would take: on a dead link
+	 * they never end. */
 	f->queued_ns = wait_link_ns(d, f, now);
+	const double queued_ns = fmin((double)f->queued_ns, kerf_plan_rest_ns(&d->plan, f->choice.candidate));
 	f->late_at_ns = f->hedge_at_ns =
-		KERF_MAX(f->hedge_at_ns, now + f->queued_ns + (uint64_t)fmax(0, left_ns));
+		KERF_MAX(f->hedge_at_ns, now + (uint64_t)(fmax(0, queued_ns) + fmax(0, left_ns)));
 	f->sign_due_ns = sign_due(d, f);
 	if (d->late_share > d->o.race_share && wait_core_ns(d) == 0)
 		f->hedge_at_ns = now;

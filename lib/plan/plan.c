@@ -176,7 +176,7 @@ static unsigned cheapest(const struct kerf_plan *p, const struct kerf_plan_input
 	if (in->alarm || best == p->current || !is_allowed(p, p->current))
 		return best;
 	current_cost = plan_cost(p, p->current, in);
-	if (current_cost - best_cost > p->options.hysteresis * current_cost)
+	if (!isfinite(current_cost) || current_cost - best_cost > p->options.hysteresis * current_cost)
 		return best;
 	*why = KERF_REASON_KEPT;
 	return p->current;

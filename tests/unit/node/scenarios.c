@@ -362,6 +362,29 @@ static void test_a_loaded_server_is_left(void)
 	world_destroy(w);
 }
 
+/* ---- frames that overlap ---- */
+
+/* Frames that were away when the link died are finished although new ones come without end; for throughput, where
+ * latency is no aim, later, but far from as late as the run is long (200 times local). Otherwise at most: 1.5 times a
+ * prediction of up to 2 times local, once local for others' packets, and six frames on one core. */
+static void test_hedges_do_not_starve(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 80000000}, {2000000000000, 0}};
+
+	for (int objective = KERF_PLAN_LATENCY; objective <= KERF_PLAN_THROUGHPUT; objective++) {
+		struct world *w = world_create((struct world_options){.frames = 200, .in_flight = 6,
+			.steps = steps, .n_steps = 2, .delay_ns = 500000, .no_verify = true,
+			.policy = {.objective = (enum kerf_plan_objective)objective, .deadline_ns = 100 * MS}});
+
+		run(w);
+		CU_ASSERT(kerf_device_stats(w->device)->hedged > 0);
+		for (unsigned i = 0; i < w->o.frames; i++)
+			CU_ASSERT(frame_ms(w, i) <=
+				(objective == KERF_PLAN_THROUGHPUT ? 40 : 3 + 1 + 6) * LOCAL_MS(w));
+		world_destroy(w);
+	}
+}
+
 /* ---- racing ---- */
 
 /* Every other second the link is 40 times slower: results are late again and again. */
@@ -393,5 +416,5 @@ UNIT_MAIN("node.scenarios", UNIT(test_a_fall_is_known_after_two_frames), UNIT(te
 	UNIT(test_an_outage_of_two_seconds), UNIT(test_a_cross_over_is_not_crossed_again_and_again),
 	UNIT(test_loss_is_estimated), UNIT(test_a_short_queue_slows_the_pace), UNIT(test_base_rtt),
 	UNIT(test_cross_traffic), UNIT(test_codel_does_not_make_it_swing), UNIT(test_clocks_that_differ),
-	UNIT(test_a_loaded_server_is_left),
+	UNIT(test_a_loaded_server_is_left), UNIT(test_hedges_do_not_starve),
 	UNIT(test_racing_costs_no_time))
