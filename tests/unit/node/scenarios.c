@@ -385,6 +385,106 @@ static void test_hedges_do_not_starve(void)
 	}
 }
 
+/* ---- two states ---- */
+
+#define TWO_STATES_FRAMES 1800
+#define TWO_STATES_SWITCHES 300
+
+/* When a link of these steps has carried so many bytes that begin at t_ns. */
+static double carried_ns(const struct kerf_linkem_step *steps, unsigned n, double t_ns, double bytes)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const double end_ns = i + 1 < n ? (double)steps[i + 1].at_ps / KERF_PS_PER_NS : INFINITY;
+		const double ns = 8e9 * bytes / (double)steps[i].bps;
+
+		if (t_ns >= end_ns)
+			continue;
+		if (t_ns + ns <= end_ns)
+			return t_ns + ns;
+		bytes -= (end_ns - t_ns) * (double)steps[i].bps / 8e9;
+		t_ns = end_ns;
+	}
+	return t_ns;
+}
+
+/* The least that a frame could have taken by one who knew the rates to come. */
+static double clairvoyant_ms(const struct world *w, const struct kerf_frame_record *r)
+{
+	double best_ns = INFINITY;
+
+	for (unsigned i = 0; i < w->n_candidates; i++) {
+		const struct kerf_plan_candidate *c = &w->candidates[i];
+		double ns = c->head_ns;
+
+		if (!c->local) {
+			const double sent_ns = (double)r->due_ns + c->head_ns;
+
+			ns += carried_ns(w->o.steps, w->o.n_steps, sent_ns, (double)c->wire_bytes) - sent_ns +
+				2 * (double)w->o.delay_ns + c->tail_ns;
+		}
+		best_ns = fmin(best_ns, ns);
+	}
+	return best_ns * 1e-6;
+}
+
+/* Dwell times are exponential with a mean of 1 s, as a Markov chain's are. */
+static unsigned two_state_steps(struct kerf_linkem_step *steps, uint64_t seed)
+{
+	struct kerf_rng rng = {.seed = seed};
+	double t_ns = 0;
+	unsigned n = 0;
+
+	while (n < TWO_STATES_SWITCHES && t_ns < TWO_STATES_FRAMES * 34e6) {
+		steps[n] = (struct kerf_linkem_step){(uint64_t)t_ns * KERF_PS_PER_NS, n % 2 ? 20000000 : 200000000};
+		t_ns += -1e9 * log(1 - kerf_rng_uniform(&rng));
+		n++;
+	}
+	return n;
+}
+
+/*
+ * 200 and 20 Mbit/s by turns, at 30 frames/s: within 6% of clairvoyance, and each change that lasts long enough to be
+ * seen is known after 3 frames but for one in 20.
+ */
+static void test_two_states(void)
+{
+	static struct kerf_linkem_step steps[TWO_STATES_SWITCHES];
+	double took_ms = 0, least_ms = 0;
+	unsigned changes = 0, late = 0;
+
+	for (uint64_t seed = 1; seed <= 2; seed++) {
+		const unsigned n = two_state_steps(steps, seed);
+		struct world *w = world_create((struct world_options){.frames = TWO_STATES_FRAMES, .slowdown = 3,
+			.period_ns = 100 * MS / 3, .steps = steps, .n_steps = n, .delay_ns = 500000, .no_verify = true});
+
+		CU_ASSERT(LOCAL_MS(w) < 100. / 3);
+		/* Who does not follow is far off. */
+		CU_ASSERT(cost_ms(w, best_at(w, 20e6), 200e6) > 1.2 * cost_ms(w, best_at(w, 200e6), 200e6));
+		CU_ASSERT(cost_ms(w, best_at(w, 200e6), 20e6) > 1.2 * cost_ms(w, best_at(w, 20e6), 20e6));
+		run(w);
+		for (unsigned i = 0; i < w->n_records; i++) {
+			took_ms += frame_ms(w, i);
+			least_ms += clairvoyant_ms(w, &w->records[i]);
+		}
+		for (unsigned k = 1; k + 1 < n; k++) {
+			const double begin_ns = (double)steps[k].at_ps / KERF_PS_PER_NS;
+			unsigned first = 0;
+
+			while (first < w->n_records && (double)w->records[first].due_ns < begin_ns)
+				first++;
+			if (first + 3 >= w->n_records ||
+				(double)w->records[first + 3].due_ns >= (double)steps[k + 1].at_ps / KERF_PS_PER_NS)
+				continue;
+			changes++;
+			late += fabs(w->records[first + 3].rate_bps / (double)steps[k].bps - 1) > .2;
+		}
+		world_destroy(w);
+	}
+	CU_ASSERT(changes > 50);
+	CU_ASSERT(late <= changes / 20);
+	CU_ASSERT(took_ms <= 1.06 * least_ms);
+}
+
 /* ---- racing ---- */
 
 /* Every other second the link is 40 times slower: results are late again and again. */
@@ -417,4 +517,4 @@ UNIT_MAIN("node.scenarios", UNIT(test_a_fall_is_known_after_two_frames), UNIT(te
 	UNIT(test_loss_is_estimated), UNIT(test_a_short_queue_slows_the_pace), UNIT(test_base_rtt),
 	UNIT(test_cross_traffic), UNIT(test_codel_does_not_make_it_swing), UNIT(test_clocks_that_differ),
 	UNIT(test_a_loaded_server_is_left), UNIT(test_hedges_do_not_starve),
-	UNIT(test_racing_costs_no_time))
+	UNIT(test_two_states), UNIT(test_racing_costs_no_time))
