@@ -173,6 +173,7 @@ static int make_server(struct lab *lab, struct kerf_err *err)
 		.net = make_net(lab, SERVER_IP, 2),
 		.fingerprint = app_fingerprint(s),
 		.whole_ns = lab->model.whole_ns * lab->server_slowdown.value[0],
+		.profile = &lab->model.profile,
 		.max_sessions = (unsigned)s->server.sessions,
 	};
 

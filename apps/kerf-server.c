@@ -41,6 +41,7 @@ static int make_server(struct server_app *a, struct kerf_err *err)
 		.net = app_net(&a->port, s),
 		.fingerprint = app_fingerprint(s),
 		.whole_ns = a->model.whole_ns * a->slowdown.value[0],
+		.profile = &a->model.profile,
 		.max_sessions = (unsigned)s->server.sessions,
 	};
 

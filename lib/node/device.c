@@ -183,6 +183,7 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 		d->backlog.bytes = 0;
 	d->server_work_ns = 1000ull * r->work_us;
 	d->server_work_at_ns = now;
+	kerf_plan_server_slowdown(&d->plan, (double)r->slowdown);
 	learn_rtt(d, s, r, now);
 	/* A probe is not repaired: what arrived of it is all there is. */
 	if (!(r->flags & KERF_REPORT_COMPLETE) && r->of_type != KERF_MSG_PROBE)

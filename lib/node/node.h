@@ -239,6 +239,9 @@ struct kerf_server_options {
 	struct kerf_net net;
 	uint64_t fingerprint;         /* as for the device */
 	double whole_ns;
+	/* What each node's share of whole_ns is, for reports to tell how much slower than that the server is of late;
+	 * NULL = they do not. Borrowed. */
+	const struct kerf_profile *profile;
 	unsigned max_sessions;        /* 0 = 16 */
 	uint64_t idle_ns;             /* a session without packets ends; 0 = 30 s */
 };

@@ -373,7 +373,7 @@ static void poll_client(struct kerf_server *s, struct client *c, uint64_t now)
 		return;
 	if (c->probe.active && kerf_receiver_report_due(&c->probe, now)) {
 		kerf_receiver_report(&c->probe, &r, now);
-		r.work_us = (uint32_t)KERF_MIN(job_work_ns(s, now) / 1000, UINT32_MAX);
+		job_load(s, &r, now);
 		outbox_put(&s->out, kerf_report_packet(&s->net, &c->peer, c->id, c->probe.frame, &r,
 			now));
 	}

@@ -32,10 +32,56 @@ void job_end(struct kerf_server *s, struct job *j, uint64_t now)
 	j->state = JOB_FREE;
 }
 
+/* ---- the load ---- */
+
+#define SLOWDOWN_WEIGHT (1.0 / 4)
+#define SLOWDOWN_AGE_NS KERF_NS_PER_S /* an older one says nothing of now */
+
+/* Computing that lies before a frame which would be complete now. */
+static uint64_t work_ns(const struct kerf_server *s, uint64_t now)
+{
+	double work = 0;
+
+	for (unsigned i = 0; i < s->o.compute->n_slots; i++) {
+		const struct job *j = &s->jobs[i];
+		const uint64_t begun = j->queued_ns + j->queue_ns;
+
+		if (j->state == JOB_QUEUED)
+			work += s->tail_ns[j->cut];
+		else if (j->state == JOB_RUNNING && s->tail_ns[j->cut] > (double)(now - begun))
+			work += s->tail_ns[j->cut] - (double)(now - begun);
+	}
+	return (uint64_t)work;
+}
+
+static void learn_slowdown(struct kerf_server *s, const struct job *j, uint64_t took_ns, uint64_t now)
+{
+	const unsigned nodes = (unsigned)s->o.model->graph->n_nodes;
+	double promised_ns, ratio;
+
+	if (!s->o.profile)
+		return;
+	promised_ns = s->o.whole_ns * kerf_profile_range_ns(s->o.profile, j->cut, nodes) /
+		kerf_profile_range_ns(s->o.profile, 0, nodes);
+	if (!(promised_ns > 0)) /* NaN too */
+		return;
+	ratio = (double)took_ns / promised_ns;
+	s->slowdown += (s->slowdown > 0 ? SLOWDOWN_WEIGHT : 1) * (ratio - s->slowdown);
+	s->slowdown_at_ns = now;
+}
+
+void job_load(const struct kerf_server *s, struct kerf_report *r, uint64_t now)
+{
+	r->work_us = (uint32_t)KERF_MIN(work_ns(s, now) / 1000, UINT32_MAX);
+	r->slowdown = now - s->slowdown_at_ns <= SLOWDOWN_AGE_NS ? (float)s->slowdown : 0;
+}
+
+/* ---- answers ---- */
+
 static void answer(struct kerf_server *s, const struct client *c, uint32_t frame,
 	struct kerf_report *r, uint64_t now)
 {
-	r->work_us = (uint32_t)KERF_MIN(job_work_ns(s, now) / 1000, UINT32_MAX);
+	job_load(s, r, now);
 	outbox_put(&s->out, kerf_report_packet(&s->net, &c->peer, c->id, frame, r, now));
 }
 
@@ -211,6 +257,7 @@ static void send_result(struct kerf_server *s, struct job *j, uint64_t now)
 	};
 
 	s->tail_ns[j->cut] = (double)took;
+	learn_slowdown(s, j, took, now);
 	j->state = JOB_RESULT;
 	if (kerf_sender_start(&j->sender, &msg, now) < 0) {
 		s->stats.abandoned++;
@@ -242,22 +289,6 @@ uint64_t job_compute_next(const struct kerf_server *s)
 	if (s->running)
 		return c->ops->next(c->self, s->running->slot);
 	return oldest_queued(s) ? 0 : UINT64_MAX;
-}
-
-uint64_t job_work_ns(const struct kerf_server *s, uint64_t now)
-{
-	double work = 0;
-
-	for (unsigned i = 0; i < s->o.compute->n_slots; i++) {
-		const struct job *j = &s->jobs[i];
-		const uint64_t begun = j->queued_ns + j->queue_ns;
-
-		if (j->state == JOB_QUEUED)
-			work += s->tail_ns[j->cut];
-		else if (j->state == JOB_RUNNING && s->tail_ns[j->cut] > (double)(now - begun))
-			work += s->tail_ns[j->cut] - (double)(now - begun);
-	}
-	return (uint64_t)work;
 }
 
 /* ---- what the device says of it ---- */

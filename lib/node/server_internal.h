@@ -51,6 +51,8 @@ struct kerf_server {
 	uint64_t order;
 	uint16_t next_session;
 	double *tail_ns; /* by cut: as measured last */
+	double slowdown; /* of tails against whole_ns, EWMA; 0 = none was measured */
+	uint64_t slowdown_at_ns; /* when one was last */
 	size_t output_values;
 	struct outbox out;
 	struct kerf_server_stats stats;
@@ -70,5 +72,5 @@ void job_poll(struct kerf_server *s, struct job *j, uint64_t now);
 uint64_t job_next(const struct job *j);
 void job_compute(struct kerf_server *s, uint64_t now);
 uint64_t job_compute_next(const struct kerf_server *s);
-/* Computing that lies before a frame which would be complete now. */
-uint64_t job_work_ns(const struct kerf_server *s, uint64_t now);
+/* What a report says of the server's load. */
+void job_load(const struct kerf_server *s, struct kerf_report *r, uint64_t now);

@@ -116,7 +116,8 @@ int kerf_plan_create(struct kerf_plan *p, const struct kerf_plan_options *option
 	int rc;
 
 	*p = (struct kerf_plan){
-		.options = *options, .n = n, .theta_head = 1, .theta_tail = 1, .theta_base = 1};
+		.options = *options, .n = n, .theta_head = 1, .theta_tail = 1,
+		.theta_server = 1, .theta_base = 1};
 	if (n == 0)
 		return kerf_err_set(err, -EINVAL, "plan: no candidates, expected a local one");
 	p->candidates = calloc(n, sizeof(*p->candidates));
@@ -255,6 +256,11 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	out->probe = probe_is_due(p, in);
 }
 
+static double bounded(double theta)
+{
+	return fmin(fmax(theta, THETA_MIN), THETA_MAX);
+}
+
 /*
  * theta follows measured / profile; times that cannot be are not looked at. One that is far off may be an accident,
  * the second in a row on the same side is how it is now. `side` of the last one: 0 when it was not far off.
@@ -263,7 +269,7 @@ static void learn(double *theta, int *side, double measured_ns, double profile_n
 {
 	if (!isfinite(measured_ns) || measured_ns <= 0 || !isfinite(profile_ns) || profile_ns <= 0)
 		return;
-	double ratio = fmin(fmax(measured_ns / profile_ns, THETA_MIN), THETA_MAX);
+	double ratio = bounded(measured_ns / profile_ns);
 	const int before = *side;
 
 	*side = ratio > THETA_FAR * *theta ? 1 : ratio < *theta / THETA_FAR ? -1 : 0;
@@ -287,7 +293,16 @@ void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, 
 void kerf_plan_server_speed(struct kerf_plan *p, double theta)
 {
 	if (isfinite(theta) && theta > 0)
-		p->theta_base = p->theta_tail = fmin(fmax(theta, THETA_MIN), THETA_MAX);
+		p->theta_server = p->theta_base = p->theta_tail = bounded(theta);
+}
+
+void kerf_plan_server_slowdown(struct kerf_plan *p, double factor)
+{
+	if (!(isfinite(factor) && factor >= 0))
+		return;
+	p->theta_base = factor > 0 ? bounded(p->theta_server * factor) : p->theta_server;
+	if (factor > 0 && p->current == p->local)
+		p->theta_tail = p->theta_base;
 }
 
 void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns)

@@ -71,7 +71,8 @@ struct kerf_plan {
 	bool chosen;         /* there was one */
 	double theta_head, theta_tail; /* measured / profile, EWMA 1/16; a lasting change is followed at once */
 	int head_side, tail_side;
-	double theta_base; /* of the tail, as the server said at the start */
+	double theta_server; /* of the tail, as the server said at the start */
+	double theta_base; /* likewise, as it says of late: what theta_tail returns to while nothing is sent */
 	unsigned local_run;  /* local frames since the last sample or probe of the link */
 	uint64_t switches;
 	struct kerf_plan_residuals residuals;
@@ -143,8 +144,13 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	struct kerf_plan_choice *out);
 
 /* The server's whole-network time, relative to the profile's, as it says itself: where theta_tail
- * starts, and what it returns to while nothing is sent. */
+ * starts. */
 void kerf_plan_server_speed(struct kerf_plan *p, double theta);
+/*
+ * By what factor the server says that it is slower of late than it said at the start; 0 = it does not know. While frames
+ * run locally there is nothing better to go by.
+ */
+void kerf_plan_server_slowdown(struct kerf_plan *p, double factor);
 /* The tail has taken at least so long and is not done: the server is slower than thought. */
 void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns);
 /* Time that the whole network still needs on the device behind a candidate's head. */

@@ -156,6 +156,7 @@ size_t kerf_wire_put_report(void *dst, const struct kerf_report *r)
 		.tau = double_bits(r->tau),
 		.tau_error = float_bits(r->tau_error),
 		.work_us = htole32(r->work_us),
+		.slowdown = float_bits(r->slowdown),
 	};
 	for (unsigned i = 0; i < r->n_ranges; i++)
 		ranges[i] = (struct kerf_wire_range){
@@ -187,7 +188,8 @@ static bool report_is_sane(const struct kerf_report *r)
 	return (r->of_type == KERF_MSG_DATA || r->of_type == KERF_MSG_RESULT ||
 		       r->of_type == KERF_MSG_PROBE) &&
 		!(r->flags & ~KERF_REPORT_ALL) && r->echo_tx_ns <= TX_MASK && isfinite(r->tau) &&
-		r->tau >= 0 && isfinite(r->tau_error) && r->tau_error >= 0;
+		r->tau >= 0 && isfinite(r->tau_error) && r->tau_error >= 0 &&
+		isfinite(r->slowdown) && r->slowdown >= 0;
 }
 
 int kerf_wire_get_report(const void *src, size_t len, struct kerf_report *r)
@@ -209,6 +211,7 @@ int kerf_wire_get_report(const void *src, size_t len, struct kerf_report *r)
 	r->tau = bits_double(w->tau);
 	r->tau_error = bits_float(w->tau_error);
 	r->work_us = le32toh(w->work_us);
+	r->slowdown = bits_float(w->slowdown);
 	if (!report_is_sane(r) || r->n_ranges > KERF_REPORT_MAX_RANGES ||
 		len != sizeof(*w) + r->n_ranges * sizeof(struct kerf_wire_range))
 		return -EBADMSG;

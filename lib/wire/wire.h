@@ -168,7 +168,9 @@ struct kerf_wire_report {
 	uint64_t tau;            /* f64 bits: seconds per byte of the link, 0 = no sample */
 	uint32_t tau_error;      /* f32 bits: relative bound */
 	uint32_t work_us;        /* computing queued at the receiver */
-	uint64_t reserved2;
+	uint32_t slowdown;       /* f32 bits: how many times as long as HELLO_ACK's whole_ns promises its tails
+				  * take of late, 0 = it has computed none */
+	uint32_t reserved2;
 } __attribute__((packed));
 
 static_assert(sizeof(struct kerf_wire_report) == 64, "report");
@@ -210,6 +212,7 @@ struct kerf_report {
 	double tau;
 	float tau_error;
 	uint32_t work_us;
+	float slowdown;
 	struct { uint16_t first, count; } ranges[KERF_REPORT_MAX_RANGES];
 };
 

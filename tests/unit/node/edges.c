@@ -423,6 +423,7 @@ static struct rte_mbuf *a_lie(struct world *w, struct kerf_rng *rng)
 		.wire_bytes = kerf_rng_u32(rng),
 		.tau_error = kerf_rng_u32(rng) % 4 ? .01f : 1e30f,
 		.work_us = kerf_rng_u32(rng) >> kerf_rng_u32(rng) % 32,
+		.slowdown = (float)ldexp(kerf_rng_uniform(rng), (int)(kerf_rng_u32(rng) % 200) - 100),
 	};
 
 	if (kerf_rng_u32(rng) % 2)

@@ -362,6 +362,22 @@ static void test_a_loaded_server_is_left(void)
 	world_destroy(w);
 }
 
+/* Its reports say by how much it is slower than it said at the start. */
+static void test_a_loaded_server_says_so(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct world *w = world_create((struct world_options){.frames = 80, .period_ns = PERIOD_NS,
+			.steps = steps, .n_steps = 1, .delay_ns = 500000, .server_slowdown = i ? loaded : NULL,
+			.policy = {.mode = KERF_PLAN_OFFLOAD, .fixed_codec = KERF_CODEC_U8, .hedge_factor = 10}});
+
+		run(w);
+		CU_ASSERT_DOUBLE_EQUAL(kerf_device_plan(w->device)->theta_base, i ? 4 : 1, .01);
+		world_destroy(w);
+	}
+}
+
 /* ---- frames that overlap ---- */
 
 /* Frames that were away when the link died are finished although new ones come without end; for throughput, where
@@ -516,5 +532,6 @@ UNIT_MAIN("node.scenarios", UNIT(test_a_fall_is_known_after_two_frames), UNIT(te
 	UNIT(test_an_outage_of_two_seconds), UNIT(test_a_cross_over_is_not_crossed_again_and_again),
 	UNIT(test_loss_is_estimated), UNIT(test_a_short_queue_slows_the_pace), UNIT(test_base_rtt),
 	UNIT(test_cross_traffic), UNIT(test_codel_does_not_make_it_swing), UNIT(test_clocks_that_differ),
-	UNIT(test_a_loaded_server_is_left), UNIT(test_hedges_do_not_starve),
+	UNIT(test_a_loaded_server_is_left), UNIT(test_a_loaded_server_says_so),
+	UNIT(test_hedges_do_not_starve),
 	UNIT(test_two_states), UNIT(test_racing_costs_no_time))

@@ -235,6 +235,7 @@ static inline void world_make_server(struct world *w)
 
 	w->server_compute = kerf_compute_profile(&w->server_profile, &w->server_model, &c, &err);
 	o.compute = w->server_compute;
+	o.profile = &w->server_profile;
 	o.whole_ns = kerf_profile_range_ns(&w->server_profile, 0,
 		(unsigned)w->server_graph->n_nodes);
 	w->server = kerf_server_create(&o, &err);

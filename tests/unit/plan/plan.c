@@ -659,7 +659,33 @@ static void test_slow_server(void)
 	kerf_plan_destroy(&p);
 }
 
-UNIT_MAIN("plan.plan", UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
+/* What the server says of its load counts at once where nothing is sent, and is the base otherwise. */
+static void test_a_server_that_says_it_is_slow(void)
+{
+	struct kerf_plan p = make((struct kerf_plan_options){0});
+	const struct kerf_plan_input in = link_at(0.5 * TAU_OFFLOAD_MIDDLE);
+
+	kerf_plan_server_speed(&p, 0.5);
+	kerf_plan_server_slowdown(&p, 80);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 40, 1e-9);
+	CU_ASSERT_TRUE(choose(&p, in).local);
+	kerf_plan_server_slowdown(&p, 2);
+	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
+	/* Now its own frames tell more. */
+	kerf_plan_server_slowdown(&p, 80);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 1, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_base, 40, 1e-9);
+	kerf_plan_server_slowdown(&p, 0);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_base, 0.5, 1e-9);
+	kerf_plan_server_slowdown(&p, NAN);
+	kerf_plan_server_slowdown(&p, -1);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_base, 0.5, 1e-9);
+	kerf_plan_server_slowdown(&p, 1e30);
+	CU_ASSERT(p.theta_base <= 64);
+	kerf_plan_destroy(&p);
+}
+
+UNIT_MAIN("plan.plan", UNIT(test_a_server_that_says_it_is_slow), UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
 	UNIT(test_no_ping_pong), UNIT(test_hysteresis_yields_to_a_real_gain),
 	UNIT(test_argmin_against_brute_force), UNIT(test_ties_go_to_the_earlier),
 	UNIT(test_unreachable_is_local_in_every_mode), UNIT(test_no_sample_is_local_with_a_probe),

@@ -126,6 +126,7 @@ static struct kerf_report a_report(void)
 		.tau = 8e-9,
 		.tau_error = 0.0625f,
 		.work_us = 2500,
+		.slowdown = 1.5f,
 		.ranges = {{5, 2}, {100, 1}},
 	};
 
@@ -139,7 +140,7 @@ static bool same_report(const struct kerf_report *a, const struct kerf_report *b
 		a->first_delay_ns == b->first_delay_ns && a->duration_ns == b->duration_ns &&
 		a->echo_tx_ns == b->echo_tx_ns && a->hold_ns == b->hold_ns &&
 		a->wire_bytes == b->wire_bytes && a->tau == b->tau &&
-		a->tau_error == b->tau_error && a->work_us == b->work_us &&
+		a->tau_error == b->tau_error && a->work_us == b->work_us && a->slowdown == b->slowdown &&
 		memcmp(a->ranges, b->ranges, a->n_ranges * sizeof(a->ranges[0])) == 0;
 }
 
@@ -204,7 +205,9 @@ static void test_report_out_of_range(void)
 	CU_ASSERT_EQUAL(report_bytes(2, "\x08", 1), -EBADMSG);         /* unknown flag */
 	CU_ASSERT_EQUAL(report_bytes(3, "\x01", 1), -EBADMSG);         /* reserved */
 	CU_ASSERT_EQUAL(report_bytes(30, "\x01", 1), -EBADMSG);        /* 49-bit time */
-	CU_ASSERT_EQUAL(report_bytes(56, "\x01", 1), -EBADMSG);        /* reserved2 */
+	CU_ASSERT_EQUAL(report_bytes(60, "\x01", 1), -EBADMSG);        /* reserved2 */
+	CU_ASSERT_EQUAL(report_bytes(56, "\0\0\xc0\x7f", 4), -EBADMSG); /* slowdown: a NaN */
+	CU_ASSERT_EQUAL(report_bytes(56, "\0\0\x80\xbf", 4), -EBADMSG); /* -1 */
 	CU_ASSERT_EQUAL(report_bytes(66, "\0\0", 2), -EBADMSG);        /* empty range */
 	CU_ASSERT_EQUAL(report_bytes(68, "\x06\0", 2), -EBADMSG);      /* overlap */
 	CU_ASSERT_EQUAL(report_bytes(68, "\x04\0", 2), -EBADMSG);      /* backwards */
