@@ -46,7 +46,7 @@ int app_results_open(struct app_results *r, const struct kerf_model *m, const st
 			strerror(errno));
 	fprintf(r->csv, "frame,t_ns,cut,codec,bytes,pred_ms,latency_ms,head_ms,net_ms,queue_ms,"
 			"tail_ms,rate_bps,rtt_us,loss,hedged,where,pred_head_ms,pred_net_ms,pred_queue_ms,"
-			"pred_tail_ms\n");
+			"pred_tail_ms,link_queue_us\n");
 	return 0;
 }
 
@@ -85,12 +85,13 @@ static void write_line(FILE *csv, const struct kerf_frame_record *f)
 	static const char *const where[] = {"local", "remote", "hedged"};
 
 	fprintf(csv, "%u,%lu,%u,%s,%lu,%.6f,%.6f,%.6f,%.6f,%.6f,%.6f,%.0f,%.3f,%.6f,%d,%s,%.6f,%.6f,%.6f,"
-		     "%.6f\n",
+		     "%.6f,%.3f\n",
 		f->frame, f->due_ns, f->cut, codec_text(f->codec), f->bytes, f->predicted_ns * MS,
 		f->latency_ns * MS, f->head_ns * MS, f->net_ns * MS, f->queue_ns * MS,
 		f->tail_ns * MS, f->rate_bps, f->rtt_ns * 1e-3, f->loss, f->hedged,
 		where[f->where], f->predicted_head_ns * MS, f->predicted_net_ns * MS,
-		f->predicted_queue_ns * MS, f->predicted_tail_ns * MS);
+		f->predicted_queue_ns * MS, f->predicted_tail_ns * MS,
+		(double)f->link_queue_ns * 1e-3);
 }
 
 static void tally(struct app_tally *t, const struct kerf_frame_record *f)
@@ -333,6 +334,9 @@ static json_t *results_json(const struct app_results *r, const struct app_run *r
 	json_object_set_new(root, "bytes_up", json_integer((json_int_t)net->tx_bytes));
 	json_object_set_new(root, "bytes_down", json_integer((json_int_t)net->rx_bytes));
 	json_object_set_new(root, "probe_bytes", json_integer((json_int_t)net->probe_bytes));
+	json_object_set_new(root, "delay_up",
+		json_pack("{s:f, s:f}", "skew_ppm", 1e6 * kerf_device_link(run->device)->delay.skew, "jitter_us",
+			1e-3 * kerf_device_link(run->device)->delay.jitter_ns));
 	json_object_set_new(root, "retransmits", json_integer((json_int_t)net->retransmits));
 	json_object_set_new(root, "drops", drops_json(net));
 	if (run->server)

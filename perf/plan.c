@@ -45,6 +45,7 @@ static void sample_and_update(void *self)
 		m->now_ns += 33000000;
 		kerf_link_update_rtt(&m->link, 1000000 + i % 5, m->now_ns);
 		kerf_link_update(&m->link, &s, m->now_ns);
+		kerf_delay_update(&m->link.delay, 1000000 + 1000 * (i % 7), m->now_ns);
 		kerf_link_update_loss(&m->link, PACKETS, i % 2);
 		m->sink += kerf_link_tau(&m->link);
 	}

@@ -71,6 +71,28 @@ bool kerf_train_sample(const struct kerf_train *t, uint32_t expected, struct ker
 
 /* ---- what the sender of trains knows about its direction ---- */
 
+#define KERF_DELAY_SLOTS 64 /* of half a second */
+
+struct kerf_delay_point { double at_ns, ns; };
+
+/* One-way delays, less those of the first train. Zero-initialise. */
+struct kerf_delay {
+	struct kerf_delay_point slots[KERF_DELAY_SLOTS]; /* the least of each, in order of time */
+	unsigned n;
+	double slot_begin_ns; /* of the newest */
+	struct kerf_delay_point base; /* a point of the line that undelayed trains follow */
+	double skew; /* its slope: the receiver's clock gains so much a second */
+	uint64_t first_sent_ns, sent_ns;
+	int64_t first_delay_ns;
+	double last_ns;
+	double queue_ns;  /* what the newest train's first packet waited for on its way */
+	double jitter_ns; /* mean deviation between successive trains, RFC 3550 6.4.1 */
+};
+
+/* The first packet of a train that left at sent_ns arrived delay_ns later by the receiver's clock, which may be any
+ * other. A train is counted once, by its first report; a delay that jumps by more than a minute begins anew. */
+void kerf_delay_update(struct kerf_delay *d, int64_t delay_ns, uint64_t sent_ns);
+
 #define KERF_LINK_BASE_NS (10 * KERF_NS_PER_S) /* the base RTT is the smallest of so long */
 #define KERF_LINK_BASE_SLOTS 20 /* in so many steps */
 #define KERF_LINK_SHORT_PACKETS 64 /* a shorter train is short */
@@ -100,6 +122,7 @@ struct kerf_link {
 	unsigned n_rtts;
 	double srtt, rttvar; /* ns, RFC 6298 */
 	double loss; /* EWMA over packets, weight 1/256 */
+	struct kerf_delay delay;
 	uint64_t samples[KERF_LABEL_COUNT]; /* counted by label */
 	uint64_t refused;                   /* values out of any sense: counted, not used */
 };

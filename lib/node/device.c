@@ -185,6 +185,7 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	d->server_work_at_ns = now;
 	kerf_plan_server_slowdown(&d->plan, (double)r->slowdown);
 	learn_rtt(d, s, r, now);
+	kerf_delay_update(&d->up.delay, r->first_delay_ns, s->started_ns);
 	/* A probe is not repaired: what arrived of it is all there is. */
 	if (!(r->flags & KERF_REPORT_COMPLETE) && r->of_type != KERF_MSG_PROBE)
 		return;

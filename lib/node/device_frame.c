@@ -129,6 +129,7 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 		.rate_bps = kerf_link_rate_bps(&d->up),
 		.rtt_ns = in.rtt_ns,
 		.loss = d->up.loss,
+		.link_queue_ns = (uint64_t)d->up.delay.queue_ns,
 		.probed = f->choice.probe,
 	};
 	if (d->o.planned)

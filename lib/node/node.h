@@ -142,6 +142,7 @@ struct kerf_frame_record {
 	double rate_bps;   /* estimate when the cut was chosen; 0 = none yet */
 	uint64_t rtt_ns;
 	double loss;
+	uint64_t link_queue_ns; /* that the train before found on the link */
 	bool hedged;       /* the device began to finish it itself */
 	enum kerf_where where; /* who finished first; HEDGED = the device, after a hedge */
 	bool probed;

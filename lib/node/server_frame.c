@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "node/server_internal.h"
 
 #define RTO_NS (20 * 1000000ull)
@@ -37,6 +39,11 @@ void job_end(struct kerf_server *s, struct job *j, uint64_t now)
 #define SLOWDOWN_WEIGHT (1.0 / 4)
 #define SLOWDOWN_AGE_NS KERF_NS_PER_S /* an older one says nothing of now */
 
+static uint64_t begun_ns(const struct job *j)
+{
+	return j->queued_ns + j->queue_ns;
+}
+
 /* Computing that lies before a frame which would be complete now. */
 static uint64_t work_ns(const struct kerf_server *s, uint64_t now)
 {
@@ -44,19 +51,20 @@ static uint64_t work_ns(const struct kerf_server *s, uint64_t now)
 
 	for (unsigned i = 0; i < s->o.compute->n_slots; i++) {
 		const struct job *j = &s->jobs[i];
-		const uint64_t begun = j->queued_ns + j->queue_ns;
 
 		if (j->state == JOB_QUEUED)
 			work += s->tail_ns[j->cut];
-		else if (j->state == JOB_RUNNING && s->tail_ns[j->cut] > (double)(now - begun))
-			work += s->tail_ns[j->cut] - (double)(now - begun);
+		else if (j->state == JOB_RUNNING && s->tail_ns[j->cut] > (double)(now - begun_ns(j)))
+			work += s->tail_ns[j->cut] - (double)(now - begun_ns(j));
 	}
 	return (uint64_t)work;
 }
 
-static void learn_slowdown(struct kerf_server *s, const struct job *j, uint64_t took_ns, uint64_t now)
+/* The tail took so long, or, not done, takes at least so long. */
+static void learn_slowdown(struct kerf_server *s, const struct job *j, uint64_t took_ns, bool done, uint64_t now)
 {
 	const unsigned nodes = (unsigned)s->o.model->graph->n_nodes;
+	const bool first = s->slowdown == 0 || now - s->slowdown_at_ns > SLOWDOWN_AGE_NS;
 	double promised_ns, ratio;
 
 	if (!s->o.profile)
@@ -66,7 +74,9 @@ static void learn_slowdown(struct kerf_server *s, const struct job *j, uint64_t 
 	if (!(promised_ns > 0)) /* NaN too */
 		return;
 	ratio = (double)took_ns / promised_ns;
-	s->slowdown += (s->slowdown > 0 ? SLOWDOWN_WEIGHT : 1) * (ratio - s->slowdown);
+	if (!done && ratio <= fmax(1, s->slowdown))
+		return;
+	s->slowdown += (done && !first ? SLOWDOWN_WEIGHT : 1) * (ratio - s->slowdown);
 	s->slowdown_at_ns = now;
 }
 
@@ -257,7 +267,7 @@ static void send_result(struct kerf_server *s, struct job *j, uint64_t now)
 	};
 
 	s->tail_ns[j->cut] = (double)took;
-	learn_slowdown(s, j, took, now);
+	learn_slowdown(s, j, took, true, now);
 	j->state = JOB_RESULT;
 	if (kerf_sender_start(&j->sender, &msg, now) < 0) {
 		s->stats.abandoned++;
@@ -319,6 +329,8 @@ void job_cancel(struct kerf_server *s, struct client *c, uint32_t frame, uint64_
 			client_finish_frame(c, frame);
 		return;
 	}
+	if (j->state == JOB_RUNNING)
+		learn_slowdown(s, j, now - begun_ns(j), false, now);
 	s->stats.cancelled++;
 	job_end(s, j, now);
 }

@@ -301,8 +301,8 @@ void kerf_plan_server_slowdown(struct kerf_plan *p, double factor)
 	if (!(isfinite(factor) && factor >= 0))
 		return;
 	p->theta_base = factor > 0 ? bounded(p->theta_server * factor) : p->theta_server;
-	if (factor > 0 && p->current == p->local)
-		p->theta_tail = p->theta_base;
+	if (p->current == p->local)
+		p->theta_tail = fmax(p->theta_tail, p->theta_base);
 }
 
 void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns)

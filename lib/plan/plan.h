@@ -148,7 +148,7 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 void kerf_plan_server_speed(struct kerf_plan *p, double theta);
 /*
  * By what factor the server says that it is slower of late than it said at the start; 0 = it does not know. While frames
- * run locally there is nothing better to go by.
+ * run locally a slower one counts at once; a faster one little by little, because what was measured here may be newer.
  */
 void kerf_plan_server_slowdown(struct kerf_plan *p, double factor);
 /* The tail has taken at least so long and is not done: the server is slower than thought. */

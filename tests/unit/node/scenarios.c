@@ -319,6 +319,9 @@ static void test_clocks_that_differ(void)
 			.server_offset_ns = i ? 3600 * KERF_NS_PER_S : 0});
 
 		run(w);
+		CU_ASSERT_DOUBLE_EQUAL(1e6 * kerf_device_link(w->device)->delay.skew, ppm[i], .5);
+		for (unsigned k = 20; k < 60; k++) /* nobody else is on the link */
+			CU_ASSERT(w->records[k].link_queue_ns < 20000);
 		if (i == 0)
 			memcpy(same, w->records, sizeof(same));
 		for (unsigned k = 0; k < 60; k++) {
