@@ -124,11 +124,13 @@ struct codec {
 
 static const struct codec codecs[KERF_CODEC_COUNT] = {
 	[KERF_CODEC_F32] = {{"f32", 16, 64, true}, f32_bytes, f32_encode, f32_decode},
-	[KERF_CODEC_U8] = {{"u8", 64, 64, true}, u8_bytes, u8_encode, u8_decode},
+	[KERF_CODEC_U8] = {{"u8", 64, 64, true, .is_bytes = true}, u8_bytes, u8_encode, u8_decode},
 	[KERF_CODEC_BF16] = {{"bf16", BF16_VALUES, 2 * BF16_VALUES, false}, bf16_bytes, bf16_encode,
 		bf16_decode},
 	[KERF_CODEC_Q8] = {{"q8", Q8_VALUES, Q8_BYTES, false}, q8_bytes, q8_encode, q8_decode},
 	[KERF_CODEC_Q4] = {{"q4", Q4_VALUES, Q4_BYTES, false}, q4_bytes, q4_encode, q4_decode},
+	[KERF_CODEC_JPEG] = {{"jpeg", 64, 64, true, .is_bytes = true, .own_length = true}, u8_bytes,
+		u8_encode, u8_decode},
 };
 
 static const struct codec *find(enum kerf_codec codec)

@@ -30,6 +30,7 @@ enum kerf_codec {
 	KERF_CODEC_BF16 = 2, /* the upper half of an f32: 32 values a block of 64 bytes */
 	KERF_CODEC_Q8 = 3,   /* 64 values a block of 68 bytes */
 	KERF_CODEC_Q4 = 4,   /* 32 values a block of 18 bytes */
+	KERF_CODEC_JPEG = 5, /* the file that a picture comes from, cut 0 only: 64 bytes a block */
 	KERF_CODEC_COUNT
 };
 
@@ -38,6 +39,8 @@ struct kerf_codec_info {
 	unsigned block_values;
 	unsigned block_bytes;
 	bool lossless; /* decode(encode(x)) == x for every x that may be sent with it */
+	bool is_bytes; /* what it carries are bytes as they are, of a picture: at cut 0 only */
+	bool own_length; /* and the message says how many, not the tensor */
 };
 
 /* NULL for a number that is no codec. */

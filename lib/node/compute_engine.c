@@ -39,19 +39,23 @@ static void engine_begin(void *self, unsigned slot, unsigned from, unsigned to, 
 	};
 }
 
-/* Runs the next step; returns how long it takes, which with a slow-down is longer than it took. */
-static uint64_t timed_step(struct engine_compute *c, unsigned slot, double slowdown)
-{
-	struct engine_range *r = &c->ranges[slot];
-	const bool stretch = slowdown > 1;
-	const uint64_t begin = c->o.clock_ns(), cpu = stretch ? c->o.cpu_clock_ns() : 0;
-	const int rc = kerf_engine_step(c->contexts[slot], r->step++);
-	uint64_t took = c->o.clock_ns() - begin;
+/* Times a piece of a range, which with a slow-down takes longer than it took. */
+struct stopwatch { uint64_t begin, cpu; };
 
-	assert(rc == 0);
-	if (stretch)
-		took += (uint64_t)((double)(c->o.cpu_clock_ns() - cpu) * (slowdown - 1));
-	return took;
+static struct stopwatch start_watch(const struct engine_compute *c, double slowdown)
+{
+	return (struct stopwatch){c->o.clock_ns(), slowdown > 1 ? c->o.cpu_clock_ns() : 0};
+}
+
+static void stop_watch(const struct engine_compute *c, struct engine_range *r, struct stopwatch w, double slowdown,
+	uint64_t now)
+{
+	uint64_t took = c->o.clock_ns() - w.begin;
+
+	if (slowdown > 1)
+		took += (uint64_t)((double)(c->o.cpu_clock_ns() - w.cpu) * (slowdown - 1));
+	r->spent_ns += took;
+	r->resume_ns = now + took;
 }
 
 static bool engine_advance(void *self, unsigned slot, uint64_t now)
@@ -63,14 +67,27 @@ static bool engine_advance(void *self, unsigned slot, uint64_t now)
 		return false;
 	if (r->step < r->end) {
 		const double slowdown = r->emulated ? kerf_compute_slowdown(&c->o, now) : 1;
-		const uint64_t took = timed_step(c, slot, slowdown);
+		const struct stopwatch w = start_watch(c, slowdown);
+		const int rc = kerf_engine_step(c->contexts[slot], r->step++);
 
-		r->spent_ns += took;
-		r->resume_ns = now + took;
+		assert(rc == 0);
+		stop_watch(c, r, w, slowdown, now);
 		if (slowdown > 1)
 			return false;
 	}
 	return r->step == r->end;
+}
+
+static void engine_before(void *self, unsigned slot, void (*work)(void *), void *arg, double ns, uint64_t now)
+{
+	struct engine_compute *c = self;
+	struct engine_range *r = &c->ranges[slot];
+	const double slowdown = r->emulated ? kerf_compute_slowdown(&c->o, now) : 1;
+	const struct stopwatch w = start_watch(c, slowdown);
+
+	(void)ns;
+	work(arg);
+	stop_watch(c, r, w, slowdown, now);
 }
 
 static uint64_t engine_next(const void *self, unsigned slot)
@@ -101,6 +118,7 @@ static void engine_destroy(void *self)
 static const struct kerf_compute_ops engine_ops = {
 	.tensor = engine_tensor,
 	.begin = engine_begin,
+	.before = engine_before,
 	.advance = engine_advance,
 	.next = engine_next,
 	.elapsed_ns = engine_elapsed,

@@ -5,6 +5,7 @@
 
 struct profile_range {
 	unsigned from, to;
+	bool emulated;
 	uint64_t finish_ns, spent_ns;
 };
 
@@ -36,7 +37,18 @@ static void profile_begin(void *self, unsigned slot, unsigned from, unsigned to,
 		ns = kerf_compute_slowdown(&c->o, now) *
 			kerf_profile_range_ns(c->profile, from, to);
 	c->ranges[slot] = (struct profile_range){
-		.from = from, .to = to, .finish_ns = now + (uint64_t)ns, .spent_ns = (uint64_t)ns};
+		.from = from, .to = to, .emulated = emulated, .finish_ns = now + (uint64_t)ns, .spent_ns = (uint64_t)ns};
+}
+
+static void profile_before(void *self, unsigned slot, void (*work)(void *), void *arg, double ns, uint64_t now)
+{
+	struct profile_compute *c = self;
+	struct profile_range *r = &c->ranges[slot];
+	const uint64_t took = r->emulated ? (uint64_t)(kerf_compute_slowdown(&c->o, now) * ns) : 0;
+
+	work(arg);
+	r->finish_ns += took;
+	r->spent_ns += took;
 }
 
 /* Four sums side by side: a frame's input is hashed three times, and one sum would wait for its
@@ -178,6 +190,7 @@ static void profile_destroy(void *self)
 static const struct kerf_compute_ops profile_ops = {
 	.tensor = profile_tensor,
 	.begin = profile_begin,
+	.before = profile_before,
 	.advance = profile_advance,
 	.next = profile_next,
 	.elapsed_ns = profile_elapsed,

@@ -18,7 +18,7 @@ static uint32_t largest_message(const struct kerf_device_options *o)
 		/* A session may agree on payloads of 256 bytes, of which a block leaves at most
 		 * half unused. */
 		if (!c->local)
-			largest = KERF_MAX(largest, c->wire_bytes / 128 + 2);
+			largest = KERF_MAX(largest, (c->own_bytes ? KERF_JPEG_MAX : c->wire_bytes) / 128 + 2);
 	}
 	return (uint32_t)KERF_MIN(largest, UINT16_MAX);
 }
@@ -185,7 +185,8 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	d->server_work_at_ns = now;
 	kerf_plan_server_slowdown(&d->plan, (double)r->slowdown);
 	learn_rtt(d, s, r, now);
-	kerf_delay_update(&d->up.delay, r->first_delay_ns, s->started_ns);
+	if (r->wire_bytes) /* else it tells of no arrival */
+		kerf_delay_update(&d->up.delay, r->first_delay_ns, s->started_ns);
 	/* A probe is not repaired: what arrived of it is all there is. */
 	if (!(r->flags & KERF_REPORT_COMPLETE) && r->of_type != KERF_MSG_PROBE)
 		return;

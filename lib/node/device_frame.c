@@ -53,7 +53,22 @@ static void skip_late(struct kerf_device *d, uint64_t now)
 	}
 }
 
-static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64_t now)
+/* What the link would carry of the frame's JPEG; 0 = it cannot be sent. */
+static uint64_t jpeg_wire_bytes(const struct kerf_device *d, const struct kerf_frame_input *in)
+{
+	const struct kerf_part part = {.n = in->jpeg_bytes};
+	struct kerf_layout l;
+
+	if (!in->jpeg || in->jpeg_bytes == 0 || in->jpeg_bytes > KERF_JPEG_MAX ||
+		!(d->session.codecs & 1u << KERF_CODEC_JPEG) ||
+		kerf_layout_make(&l, kerf_parts_blocks(&part, 1, KERF_CODEC_JPEG),
+			kerf_codec_info(KERF_CODEC_JPEG)->block_bytes, d->net.payload_bytes) < 0)
+		return 0;
+	return kerf_layout_wire_bytes(&l, in->jpeg_bytes, d->net.overhead_bytes);
+}
+
+static void read_state(struct kerf_device *d, const struct kerf_frame_input *frame, struct kerf_plan_input *in,
+	uint64_t now)
 {
 	const uint64_t age = now - d->server_work_at_ns, own_ns = wait_server_ns(d);
 	const uint64_t reported_ns = d->server_work_ns > age ? d->server_work_ns - age : 0;
@@ -66,6 +81,7 @@ static void read_state(struct kerf_device *d, struct kerf_plan_input *in, uint64
 		.own_ns = own_ns,
 		.core_ns = wait_core_ns(d),
 		.queue_ns = wait_link_ns(d, NULL, now),
+		.own_bytes = jpeg_wire_bytes(d, frame),
 		.loss = d->up.loss,
 		.sigma = kerf_link_sigma(&d->up),
 		.alarm = kerf_link_take_alarm(&d->up),
@@ -114,7 +130,7 @@ static void start_frame(struct kerf_device *d, struct frame *f, uint64_t now)
 	d->stats.frames++;
 	d->o.input(d->o.user, f->number, &f->input);
 
-	read_state(d, &in, now);
+	read_state(d, &f->input, &in, now);
 	kerf_plan_choose(&d->plan, &in, &f->choice);
 	f->record = (struct kerf_frame_record){
 		.frame = f->number,
@@ -190,6 +206,9 @@ static unsigned make_parts(struct kerf_device *d, struct frame *f, struct kerf_p
 	if (f->choice.codec == KERF_CODEC_U8)
 		parts[0] = (struct kerf_part){
 			.pixels = (uint8_t *)(uintptr_t)f->input.pixels, .n = parts[0].n};
+	else if (f->choice.codec == KERF_CODEC_JPEG)
+		parts[0] = (struct kerf_part){
+			.pixels = (uint8_t *)(uintptr_t)f->input.jpeg, .n = f->input.jpeg_bytes};
 	return cut->n_tensors;
 }
 
@@ -200,8 +219,9 @@ static void describe(const struct kerf_device *d, const struct frame *f,
 	const struct kerf_tensor *t = &g->tensors[d->o.model->cuts[f->choice.cut].tensors[0]];
 	const bool image = t->n_dims == 4;
 
+	/* A file has no shape. */
 	for (int i = 0; i < 4; i++)
-		desc->dims[i] = i < t->n_dims ? (uint32_t)t->dims[image && i ? i % 3 + 1 : i] : 1;
+		desc->dims[i] = i < t->n_dims && f->choice.codec != KERF_CODEC_JPEG ? (uint32_t)t->dims[image && i ? i % 3 + 1 : i] : 1;
 	desc->n_tensors = (uint8_t)d->o.model->cuts[f->choice.cut].n_tensors;
 	desc->deadline_ns = f->choice.hedge_ns;
 }
@@ -223,7 +243,7 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 	msg.n_parts = make_parts(d, f, msg.parts);
 	describe(d, f, &msg.descriptor);
 	msg.rto_ns = RTO_MIN_NS + (base_ns ? 2 * base_ns : RTO_UNKNOWN_NS) +
-		(uint64_t)(1e9 * tau * (double)d->plan.candidates[f->choice.candidate].wire_bytes);
+		(uint64_t)(1e9 * tau * (double)f->choice.wire_bytes);
 	f->sent_ns = now;
 	f->state = FRAME_REMOTE;
 	f->remote_open = true;
@@ -474,6 +494,9 @@ void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_repo
 	device_learn(d, &f->sender, r, now);
 	wait_report(d, f, r, now);
 	kerf_sender_report(&f->sender, r, now);
+	/* Dropped, perhaps after all of it had arrived: no result will come. */
+	if (r->flags & KERF_REPORT_BUSY)
+		frame_abandon(d, f, now);
 }
 
 static void take_result(struct kerf_device *d, struct frame *f, uint64_t now)

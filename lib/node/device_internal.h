@@ -53,6 +53,7 @@ struct session {
 	struct kerf_address peer;
 	bool mac_given;
 	bool same_fingerprint;
+	uint32_t codecs; /* that the server speaks, a bit each */
 	uint16_t id;
 	uint64_t retry_ns;  /* when to ask again */
 	uint64_t asked_ns;  /* when it was asked last */

@@ -49,7 +49,8 @@ static void say_hello(struct kerf_device *d, uint64_t now)
 		.fingerprint = d->o.fingerprint,
 		.whole_ns = (uint64_t)d->o.whole_ns,
 		.nonce = d->o.nonce,
-		.codecs = (1u << KERF_CODEC_COUNT) - 1,
+		.codecs = ((1u << KERF_CODEC_COUNT) - 1) & ~(d->o.picture ? 0 : 1u << KERF_CODEC_JPEG),
+		.picture = d->o.picture,
 		.payload_bytes = d->o.net.payload_bytes,
 		.pixel_channels = p->channels,
 	};
@@ -148,7 +149,10 @@ void session_acked(struct kerf_device *d, const struct kerf_header *h, const uin
 		d->net.drops[KERF_DROP_UNEXPECTED]++;
 		return;
 	}
-	if (d->codecs & ~ack.codecs) {
+	s->codecs = ack.codecs;
+	/* A plan that may choose goes without JPEG where the server makes other pixels of one. */
+	if (d->codecs & ~ack.codecs &
+		~(d->plan.options.mode == KERF_PLAN_DYNAMIC ? 1u << KERF_CODEC_JPEG : 0)) {
 		snprintf(s->refusal, sizeof(s->refusal),
 			"the server does not speak all codecs of the plan (it has %#x, needed are "
 			"%#x)", ack.codecs, d->codecs);

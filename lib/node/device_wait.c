@@ -6,9 +6,9 @@
 
 #include "node/device_internal.h"
 
-static double wire_bytes(const struct kerf_device *d, const struct frame *f)
+static double wire_bytes(const struct frame *f)
 {
-	return (double)d->plan.candidates[f->choice.candidate].wire_bytes;
+	return (double)f->choice.wire_bytes;
 }
 
 /* The latency from which a result that is foreseen is late; what foresees it is no estimate, so it needs no margin of
@@ -21,12 +21,12 @@ static double late_ns(const struct kerf_device *d, const struct frame *f)
 }
 
 /* Bytes between two reports of the server on a frame. */
-static double report_step_bytes(const struct kerf_device *d, const struct frame *f)
+static double report_step_bytes(const struct frame *f)
 {
 	const double n = f->sender.layout.n_packets;
 	const double step = fmax(floor(n / KERF_RECEIVER_PROGRESS_PARTS), KERF_RECEIVER_PROGRESS_PACKETS);
 
-	return wire_bytes(d, f) * fmin(1, step / n);
+	return wire_bytes(f) * fmin(1, step / n);
 }
 
 /* When the next report would come if the link took no time at all. */
@@ -46,8 +46,8 @@ static uint64_t soonest_sign(const struct kerf_device *d, const struct frame *f)
  */
 static uint64_t sign_due(const struct kerf_device *d, const struct frame *f)
 {
-	const double left = fmax(0, wire_bytes(d, f) - (double)f->told_bytes);
-	const double steps = fmax(1, left / report_step_bytes(d, f));
+	const double left = fmax(0, wire_bytes(f) - (double)f->told_bytes);
+	const double steps = fmax(1, left / report_step_bytes(f));
 	const uint64_t soonest_ns = soonest_sign(d, f);
 	const double rest_ns = f->choice.wait_ns + f->choice.tail_ns;
 	const double wait_ns = (late_ns(d, f) - (double)(soonest_ns - f->started_ns) - rest_ns) / steps;
@@ -110,7 +110,7 @@ static void judge_early(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	const struct kerf_sample *s = &f->early;
 	const struct kerf_plan_choice *c = &f->choice;
-	const double wire_ns = 1e9 * s->tau * wire_bytes(d, f);
+	const double wire_ns = 1e9 * s->tau * wire_bytes(f);
 	const double result_ns = (double)(f->sent_ns - f->started_ns) + wire_ns +
 		(double)kerf_link_base_rtt_ns(&d->up) + c->wait_ns + c->tail_ns;
 	const double here_ns = (double)(now - f->started_ns) +
@@ -150,7 +150,7 @@ uint64_t wait_link_ns(const struct kerf_device *d, const struct frame *f, uint64
 		const struct frame *other = &d->frames[i];
 
 		if (other != f && other->remote_open && !other->arrived_ns)
-			bytes += fmax(0, wire_bytes(d, other) - (double)other->told_bytes);
+			bytes += fmax(0, wire_bytes(other) - (double)other->told_bytes);
 	}
 	return backlog_ns(d, now) + (uint64_t)(1e9 * kerf_link_tau(&d->up) * bytes);
 }
@@ -246,7 +246,7 @@ void wait_is_late(struct kerf_device *d, struct frame *f, uint64_t now)
 	if (now > soonest_ns) {
 		/* Not one sign since: that bounds the rate of the link from above. */
 		silence.tau = 1e-9 * (double)(now - soonest_ns) /
-			fmin(report_step_bytes(d, f), fmax(1, wire_bytes(d, f) - (double)f->told_bytes));
+			fmin(report_step_bytes(f), fmax(1, wire_bytes(f) - (double)f->told_bytes));
 		kerf_link_update(&d->up, &silence, now);
 	}
 }

@@ -85,6 +85,11 @@ struct kerf_compute_ops {
 	void (*begin)(void *self, unsigned slot, unsigned from, unsigned to, uint64_t now,
 		bool emulated);
 	bool (*advance)(void *self, unsigned slot, uint64_t now);
+	/*
+	 * Behind begin: work(arg) runs now and is a part of the range, ahead of its first node. ns is what it takes
+	 * where no time is measured.
+	 */
+	void (*before)(void *self, unsigned slot, void (*work)(void *), void *arg, double ns, uint64_t now);
 	/* When advance has something to do: now or earlier = at once. */
 	uint64_t (*next)(const void *self, unsigned slot);
 	/* Time that the slot's last range took, emulated slow-down included. */
@@ -160,11 +165,16 @@ struct kerf_device_stats {
 
 /* ---- device ---- */
 
+/* The largest JPEG that travels, in bytes; a frame with a larger one goes another way. */
+#define KERF_JPEG_MAX (1u << 20)
+
 /* A frame's input: pixels (NHWC u8) or values (NHWC f32); must stay valid until the frame is done
  * and, with .verify, for 64 frames more. */
 struct kerf_frame_input {
 	const uint8_t *pixels;
 	const float *values;
+	const uint8_t *jpeg; /* the file that the pixels were decoded from; NULL = there is none */
+	size_t jpeg_bytes;
 };
 
 struct kerf_device_options {
@@ -176,6 +186,7 @@ struct kerf_device_options {
 	const struct kerf_plan_candidate *candidates;
 	unsigned n_candidates;
 	uint64_t fingerprint; /* what decides an output's bits; 0 = kerf_engine_fingerprint */
+	uint64_t picture;     /* what decides a JPEG's pixels; 0 = none is sent */
 	double whole_ns;              /* whole network here, without emulated slow-down */
 	unsigned in_flight;           /* frames at a time; 0 = 1; with .verify at most 64 */
 	uint64_t period_ns;           /* between frames; 0 = the next begins when one is done */
@@ -243,6 +254,12 @@ struct kerf_server_options {
 	/* What each node's share of whole_ns is, for reports to tell how much slower than that the server is of late;
 	 * NULL = they do not. Borrowed. */
 	const struct kerf_profile *profile;
+	/* JPEG bytes -> the input's pixels: 0, or negative for what is no such picture. picture: what decides the pixels;
+	 * devices that have another number send none. decode_ns: what it takes in virtual time. */
+	int (*decode)(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels);
+	void *user;
+	uint64_t picture;
+	double decode_ns;
 	unsigned max_sessions;        /* 0 = 16 */
 	uint64_t idle_ns;             /* a session without packets ends; 0 = 30 s */
 };

@@ -22,6 +22,10 @@ static int create_jobs(struct kerf_server *s)
 
 		j->slot = i;
 		j->pixels = calloc(1, kerf_tensor_elements(&g->tensors[g->input]));
+		if (s->o.decode && s->o.picture)
+			j->jpeg = malloc(KERF_JPEG_MAX);
+		if (s->o.decode && s->o.picture && !j->jpeg)
+			return -ENOMEM;
 		/* How large the packets are is each session's affair; a packet takes one bit. */
 		if (!j->pixels || kerf_receiver_create(&j->receiver, UINT16_MAX) < 0 ||
 			kerf_sender_create(&j->sender, &s->net, result_room) < 0)
@@ -77,6 +81,7 @@ void kerf_server_destroy(struct kerf_server *s)
 		kerf_receiver_destroy(&s->jobs[i].receiver);
 		kerf_sender_destroy(&s->jobs[i].sender);
 		free(s->jobs[i].pixels);
+		free(s->jobs[i].jpeg);
 	}
 	for (unsigned i = 0; s->clients && i < s->o.max_sessions; i++)
 		kerf_receiver_destroy(&s->clients[i].probe);
@@ -155,6 +160,7 @@ static struct client *open_client(struct kerf_server *s, const struct kerf_addre
 		.open = true,
 		.id = s->next_session,
 		.nonce = hello->nonce,
+		.jpeg = s->o.decode && s->o.picture && s->o.picture == hello->picture,
 		.payload_bytes = KERF_MIN(hello->payload_bytes, s->o.net.payload_bytes)};
 	s->next_session = s->next_session == UINT16_MAX ? 1 : s->next_session + 1;
 	s->stats.sessions++;
@@ -183,8 +189,9 @@ static void acknowledge(struct kerf_server *s, const struct client *c, uint64_t 
 		.fingerprint = s->o.fingerprint,
 		.whole_ns = (uint64_t)s->o.whole_ns,
 		.nonce = c->nonce,
-		.codecs = (1u << KERF_CODEC_COUNT) - 1,
+		.codecs = ((1u << KERF_CODEC_COUNT) - 1) & ~(c->jpeg ? 0 : 1u << KERF_CODEC_JPEG),
 		.payload_bytes = c->payload_bytes,
+		.picture = s->o.picture,
 	};
 	struct rte_mbuf *m;
 	void *body;

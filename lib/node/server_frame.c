@@ -111,6 +111,8 @@ static unsigned make_parts(const struct kerf_server *s, const struct job *j,
 		};
 	if (j->codec == KERF_CODEC_U8)
 		parts[0] = (struct kerf_part){.pixels = j->pixels, .n = parts[0].n};
+	else if (j->codec == KERF_CODEC_JPEG)
+		parts[0] = (struct kerf_part){.pixels = j->jpeg, .n = KERF_JPEG_MAX};
 	return cut->n_tensors;
 }
 
@@ -134,11 +136,13 @@ static int start(struct kerf_server *s, struct job *j, struct client *c,
 	return 0;
 }
 
-static bool acceptable(const struct kerf_server *s, const struct kerf_header *h)
+static bool acceptable(const struct kerf_server *s, const struct client *c, const struct kerf_header *h)
 {
-	if (!kerf_model_can_cut(s->o.model, h->cut) || !kerf_codec_info(h->codec))
+	const struct kerf_codec_info *info = kerf_codec_info(h->codec);
+
+	if (!kerf_model_can_cut(s->o.model, h->cut) || !info || (h->codec == KERF_CODEC_JPEG && !c->jpeg))
 		return false;
-	return h->codec != KERF_CODEC_U8 || (h->cut == 0 && s->o.model->pixels.channels);
+	return !info->is_bytes || (h->cut == 0 && s->o.model->pixels.channels);
 }
 
 /* The frame is dropped, and stays so: a context that comes free now must not be taken by the rest
@@ -167,7 +171,7 @@ static struct job *job_of(struct kerf_server *s, struct client *c, const struct 
 
 	if (j)
 		return j;
-	if (!acceptable(s, h)) {
+	if (!acceptable(s, c, h)) {
 		s->net.drops[KERF_DROP_UNEXPECTED]++;
 	} else if (client_finished_frame(c, h->frame)) {
 		s->net.drops[KERF_DROP_STALE]++;
@@ -214,6 +218,9 @@ void job_data(struct kerf_server *s, struct client *c, const struct rte_mbuf *m,
 	} else if (j->receiver.complete && j->state == JOB_RECEIVING) {
 		j->state = JOB_QUEUED;
 		j->queued_ns = now;
+		j->last_tx_ns = h->tx_ns;
+		j->duration_ns = j->receiver.completed_ns - j->receiver.train.first_rx_ns;
+		j->jpeg_bytes = j->receiver.parts[0].n;
 	}
 }
 
@@ -229,19 +236,52 @@ static struct job *oldest_queued(const struct kerf_server *s)
 	return best;
 }
 
-static void begin(struct kerf_server *s, struct job *j, uint64_t now)
-{
-	const struct kerf_graph *g = s->o.model->graph;
-	struct kerf_compute *c = s->o.compute;
+/* From pixels, or a JPEG, to the network's input. */
+struct picture {
+	struct kerf_server *s;
+	struct job *j;
+	bool good;
+};
 
-	if (j->codec == KERF_CODEC_U8)
-		kerf_pixels_to_f32(&s->o.model->pixels, j->pixels, 0,
-			kerf_tensor_elements(&g->tensors[g->input]),
-			c->ops->tensor(c->self, j->slot, g->input));
-	c->ops->begin(c->self, j->slot, j->cut, g->n_nodes, now, true);
+static void load_picture(void *arg)
+{
+	struct picture *p = arg;
+	const struct kerf_graph *g = p->s->o.model->graph;
+	struct kerf_compute *c = p->s->o.compute;
+
+	p->good = p->j->codec != KERF_CODEC_JPEG ||
+		p->s->o.decode(p->s->o.user, p->j->jpeg, p->j->jpeg_bytes, p->j->pixels) == 0;
+	if (p->good)
+		kerf_pixels_to_f32(&p->s->o.model->pixels, p->j->pixels, 0,
+			kerf_tensor_elements(&g->tensors[g->input]), c->ops->tensor(c->self, p->j->slot, g->input));
+}
+
+/* False when there was nothing to compute from: the frame is dropped, and its device told. */
+static bool begin(struct kerf_server *s, struct job *j, uint64_t now)
+{
+	struct kerf_compute *c = s->o.compute;
+	struct picture p = {.s = s, .j = j, .good = true};
+
+	c->ops->begin(c->self, j->slot, j->cut, s->o.model->graph->n_nodes, now, true);
+	if (kerf_codec_info(j->codec)->is_bytes)
+		c->ops->before(c->self, j->slot, load_picture, &p,
+			j->codec == KERF_CODEC_JPEG ? s->o.decode_ns : 0, now);
+	if (!p.good) {
+		struct kerf_report r = {.of_type = KERF_MSG_DATA,
+			.flags = KERF_REPORT_BUSY,
+			.echo_tx_ns = j->last_tx_ns,
+			.duration_ns = j->duration_ns,
+			.hold_ns = (uint32_t)KERF_MIN(now - j->queued_ns, UINT32_MAX)};
+
+		answer(s, j->client, j->frame, &r, now);
+		s->stats.abandoned++;
+		job_end(s, j, now);
+		return false;
+	}
 	j->state = JOB_RUNNING;
 	j->queue_ns = now - j->queued_ns;
 	s->running = j;
+	return true;
 }
 
 static void send_result(struct kerf_server *s, struct job *j, uint64_t now)
@@ -282,9 +322,8 @@ void job_compute(struct kerf_server *s, uint64_t now)
 
 	if (!j) {
 		j = oldest_queued(s);
-		if (!j)
+		if (!j || !begin(s, j, now))
 			return;
-		begin(s, j, now);
 	}
 	if (c->ops->advance(c->self, j->slot, now)) {
 		s->running = NULL;

@@ -11,6 +11,7 @@ struct client {
 	bool open;
 	uint16_t id;
 	uint32_t nonce;
+	bool jpeg; /* it makes the same pixels of one */
 	struct kerf_address peer;
 	uint32_t payload_bytes;
 	uint64_t heard_ns;
@@ -37,7 +38,11 @@ struct job {
 	enum kerf_codec codec;
 	uint64_t queued_ns, order;
 	uint64_t queue_ns;
-	uint8_t *pixels; /* cut 0 with codec u8 */
+	uint8_t *pixels; /* cut 0 with codec u8 or jpeg */
+	uint8_t *jpeg;   /* KERF_JPEG_MAX bytes; NULL = none is taken */
+	size_t jpeg_bytes;
+	uint64_t last_tx_ns; /* of the packet that made it complete, by its sender's clock */
+	uint64_t duration_ns; /* from its first packet to that one */
 	struct kerf_receiver receiver;
 	struct kerf_sender sender;
 };

@@ -81,6 +81,7 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
 		.cut = c->cut,
 		.codec = c->codec,
 		.local = c->local,
+		.wire_bytes = c->local ? 0 : c->wire_bytes,
 		.head_ns = p->theta_head * c->head_ns,
 	};
 	if (out->head_ns > 0)

@@ -32,8 +32,9 @@ static int check_options(const struct kerf_plan_options *o, struct kerf_err *err
 
 static int check_candidates(struct kerf_plan *p, struct kerf_err *err)
 {
-	unsigned n_local = 0;
+	unsigned n_local = 0, n_own = 0;
 
+	p->own = p->n;
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct kerf_plan_candidate *c = &p->candidates[i];
 
@@ -45,11 +46,17 @@ static int check_candidates(struct kerf_plan *p, struct kerf_err *err)
 		if (c->local) {
 			p->local = i;
 			n_local++;
+		} else if (c->own_bytes) {
+			p->own = i;
+			n_own++;
 		}
 	}
 	if (n_local != 1)
 		return kerf_err_set(err, -EINVAL,
 			"plan: %u of %u candidates are local, expected exactly one", n_local, p->n);
+	if (n_own > 1)
+		return kerf_err_set(err, -EINVAL,
+			"plan: %u candidates have bytes of each frame's own, expected at most one", n_own);
 	return 0;
 }
 
@@ -65,6 +72,8 @@ static bool is_allowed(const struct kerf_plan *p, unsigned i)
 	const struct kerf_plan_options *o = &p->options;
 	bool codec_fits = o->fixed_codec < 0 || c->codec == o->fixed_codec;
 
+	if (i == p->own && c->wire_bytes == 0)
+		return false;
 	switch (o->mode) {
 	case KERF_PLAN_DYNAMIC: return is_finite(c);
 	case KERF_PLAN_FIXED: return c->cut == o->fixed_cut && (c->local || codec_fits);
@@ -88,6 +97,17 @@ static int check_mode(const struct kerf_plan *p, struct kerf_err *err)
 		o->mode == KERF_PLAN_FIXED ? o->fixed_cut : 0, o->fixed_codec, p->n);
 }
 
+static void set_terms(struct kerf_plan *p, unsigned i)
+{
+	const struct kerf_plan_candidate *c = &p->candidates[i];
+
+	/* NaN would compare as neither less nor more. */
+	p->terms.head[i] = is_allowed(p, i) && is_finite(c) ? c->head_ns : INFINITY;
+	p->terms.tail[i] = c->local || !is_finite(c) ? 0 : c->tail_ns;
+	p->terms.bytes[i] = c->local ? 0 : (double)c->wire_bytes;
+	p->terms.away[i] = !c->local;
+}
+
 static int make_terms(struct kerf_plan *p)
 {
 	struct kerf_plan_terms *t = &p->terms;
@@ -98,15 +118,8 @@ static int make_terms(struct kerf_plan *p)
 		return -ENOMEM;
 	for (unsigned k = 0; k < KERF_ARRAY_LEN(arrays); k++)
 		*arrays[k] = t->head + (size_t)k * p->n;
-	for (unsigned i = 0; i < p->n; i++) {
-		const struct kerf_plan_candidate *c = &p->candidates[i];
-
-		/* NaN would compare as neither less nor more. */
-		t->head[i] = is_allowed(p, i) && is_finite(c) ? c->head_ns : INFINITY;
-		t->tail[i] = c->local || !is_finite(c) ? 0 : c->tail_ns;
-		t->bytes[i] = c->local ? 0 : (double)c->wire_bytes;
-		t->away[i] = !c->local;
-	}
+	for (unsigned i = 0; i < p->n; i++)
+		set_terms(p, i);
 	return 0;
 }
 
@@ -241,7 +254,13 @@ void kerf_plan_choose(struct kerf_plan *p, const struct kerf_plan_input *in,
 	struct kerf_plan_choice *out)
 {
 	enum kerf_plan_reason why;
-	const unsigned next = pick(p, in, &why);
+	unsigned next;
+
+	if (p->own < p->n) {
+		p->candidates[p->own].wire_bytes = in->own_bytes;
+		set_terms(p, p->own);
+	}
+	next = pick(p, in, &why);
 
 	if (next == p->local)
 		p->theta_tail += FORGET * (p->theta_base - p->theta_tail);

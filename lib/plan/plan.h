@@ -25,6 +25,7 @@ struct kerf_plan_candidate {
 	int codec;           /* enum kerf_codec; of no meaning when local */
 	bool local;          /* the whole network on the device */
 	uint64_t wire_bytes; /* up, with all headers and link overhead */
+	bool own_bytes;      /* which differ from frame to frame: kerf_plan_input says them; one candidate at most */
 	double head_ns;      /* on the device, encoding included */
 	double tail_ns;      /* on the server, decoding included */
 };
@@ -67,6 +68,7 @@ struct kerf_plan {
 	struct kerf_plan_terms { double *head, *tail, *bytes, *away, *cost; } terms;
 	unsigned n;
 	unsigned local;      /* index of the local candidate */
+	unsigned own;        /* of that with own_bytes; n = none */
 	unsigned current;    /* index of the last choice, at first the local one */
 	bool chosen;         /* there was one */
 	double theta_head, theta_tail; /* measured / profile, EWMA 1/16; a lasting change is followed at once */
@@ -88,6 +90,7 @@ struct kerf_plan_input {
 	uint64_t own_ns;    /* tails of this device's frames that are under way: done or not when this one arrives */
 	uint64_t core_ns;   /* work ahead of this frame on the device's core */
 	uint64_t queue_ns;  /* until the link has carried what was sent before and nobody waits for */
+	uint64_t own_bytes; /* of this frame, for the candidate with own_bytes; 0 = it is not possible */
 	double loss;        /* share of packets */
 	double sigma;       /* of ln(tau) */
 	bool alarm;         /* the link has just changed: no hysteresis for this choice */
@@ -113,6 +116,7 @@ struct kerf_plan_choice {
 	bool probe; /* send a probe train beside this frame */
 	double core_ns, head_ns, net_ns, wait_ns, tail_ns, total_ns; /* predicted */
 	double wire_ns; /* of net_ns: its bytes on the link */
+	uint64_t wire_bytes;
 	double miss;    /* DEADLINE: the chance */
 	uint64_t hedge_ns; /* after the frame's start: the result is late */
 };

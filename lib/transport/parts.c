@@ -41,9 +41,10 @@ uint64_t kerf_parts_values(const struct kerf_part *parts, unsigned n_parts)
 
 bool kerf_parts_fit_codec(const struct kerf_part *parts, unsigned n_parts, unsigned codec)
 {
-	const bool wants_pixels = codec == KERF_CODEC_U8;
+	const struct kerf_codec_info *info = kerf_codec_info(codec);
+	const bool wants_pixels = info && info->is_bytes;
 
-	if (!kerf_codec_info(codec))
+	if (!info || (info->own_length && n_parts != 1))
 		return false;
 	for (unsigned i = 0; i < n_parts; i++)
 		if ((parts[i].pixels != NULL) != wants_pixels ||
@@ -108,7 +109,7 @@ size_t kerf_parts_encode(const struct kerf_part *parts, unsigned n_parts, enum k
 
 	assert(info);
 	while (next_run(parts, n_parts, info->block_values, &next, &first, &n, &run)) {
-		if (codec == KERF_CODEC_U8)
+		if (info->is_bytes)
 			memcpy(out, run.part->pixels + run.first, run.n);
 		else
 			kerf_codec_encode(codec, run.part->values + run.first, run.n, out);
@@ -129,7 +130,7 @@ int kerf_parts_decode(const struct kerf_part *parts, unsigned n_parts, enum kerf
 	if (!info || kerf_parts_range_bytes(parts, n_parts, codec, first, n) != len)
 		return -EBADMSG;
 	while (next_run(parts, n_parts, info->block_values, &next, &first, &n, &run)) {
-		if (codec == KERF_CODEC_U8)
+		if (info->is_bytes)
 			memcpy(run.part->pixels + run.first, in, run.n);
 		else
 			kerf_codec_decode(codec, in, run.n, run.part->values + run.first);

@@ -38,8 +38,17 @@ void kerf_receiver_finish(struct kerf_receiver *r)
 
 /* ---- start ---- */
 
-static int make_layout(struct kerf_layout *l, const struct kerf_header *h,
-	const struct kerf_part *parts, unsigned n_parts, uint32_t payload_bytes)
+/* Bytes of whole packets, of which the last may turn out not to be full; at most the room that there is. */
+static size_t own_length_at_most(const struct kerf_header *h, size_t room, unsigned block_bytes, uint32_t payload_bytes)
+{
+	const size_t first = (payload_bytes - sizeof(struct kerf_wire_descriptor)) / block_bytes;
+	const size_t others = (size_t)(h->count - 1) * (payload_bytes / block_bytes);
+
+	return KERF_MIN((first + others) * block_bytes, room);
+}
+
+static int make_layout(struct kerf_layout *l, const struct kerf_header *h, struct kerf_part *parts,
+	 unsigned n_parts, uint32_t payload_bytes)
 {
 	if (h->type == KERF_MSG_PROBE) {
 		*l = (struct kerf_layout){.n_packets = h->count};
@@ -48,6 +57,9 @@ static int make_layout(struct kerf_layout *l, const struct kerf_header *h,
 	if ((h->type != KERF_MSG_DATA && h->type != KERF_MSG_RESULT) ||
 		n_parts > KERF_MAX_PARTS || !kerf_parts_fit_codec(parts, n_parts, h->codec))
 		return -EBADMSG;
+	if (kerf_codec_info(h->codec)->own_length)
+		parts[0].n = own_length_at_most(h, parts[0].n, kerf_codec_info(h->codec)->block_bytes,
+			payload_bytes);
 	return kerf_layout_make(l, kerf_parts_blocks(parts, n_parts, h->codec),
 		kerf_codec_info(h->codec)->block_bytes, payload_bytes);
 }
@@ -60,11 +72,14 @@ static uint32_t progress_step(const struct kerf_receiver *r)
 int kerf_receiver_start(struct kerf_receiver *r, const struct kerf_header *h,
 	const struct kerf_part *parts, unsigned n_parts, uint32_t payload_bytes, uint64_t now)
 {
+	struct kerf_part copy[KERF_MAX_PARTS] = {{0}};
 	struct kerf_layout layout;
 
 	if (payload_bytes < MIN_PAYLOAD_BYTES)
 		return -EMSGSIZE;
-	int rc = make_layout(&layout, h, parts, n_parts, payload_bytes);
+	if (n_parts > 0 && n_parts <= KERF_MAX_PARTS)
+		memcpy(copy, parts, n_parts * sizeof(*parts));
+	int rc = make_layout(&layout, h, copy, n_parts, payload_bytes);
 	if (rc < 0)
 		return rc;
 	if (h->count != layout.n_packets || h->index >= h->count)
@@ -82,8 +97,7 @@ int kerf_receiver_start(struct kerf_receiver *r, const struct kerf_header *h,
 	r->cut = h->cut;
 	r->codec = h->codec;
 	r->n_parts = n_parts;
-	if (n_parts > 0)
-		memcpy(r->parts, parts, n_parts * sizeof(*parts));
+	memcpy(r->parts, copy, sizeof(copy));
 	r->layout = layout;
 	r->payload_bytes = payload_bytes;
 	r->max_ranges = (unsigned)KERF_MIN(ranges, KERF_REPORT_MAX_RANGES);
@@ -103,15 +117,35 @@ static bool belongs(const struct kerf_receiver *r, const struct kerf_header *h)
 	       h->count == r->layout.n_packets && h->index < h->count;
 }
 
-static int read_descriptor(const struct kerf_receiver *r, const uint8_t *payload, size_t len,
+/* The message turns out to have so many bytes: told by its descriptor or its last packet, whichever comes first. */
+static int learn_length(struct kerf_receiver *r, uint64_t bytes)
+{
+	const struct kerf_part part = {.pixels = r->parts[0].pixels, .n = (size_t)bytes};
+	struct kerf_layout l;
+
+	if (r->sized || !kerf_codec_info(r->codec)->own_length)
+		return 0;
+	if (bytes > r->parts[0].n ||
+		kerf_layout_make(&l, kerf_parts_blocks(&part, 1, r->codec), kerf_codec_info(r->codec)->block_bytes,
+			r->payload_bytes) < 0 ||
+		l.n_packets != r->layout.n_packets)
+		return -EBADMSG;
+	r->parts[0] = part;
+	r->layout = l;
+	r->sized = true;
+	return 0;
+}
+
+static int read_descriptor(struct kerf_receiver *r, const uint8_t *payload, size_t len,
 	struct kerf_descriptor *d)
 {
 	if (kerf_wire_get_descriptor(payload, len, d) < 0)
 		return -EBADMSG;
+	if (d->payload_bytes != r->payload_bytes || d->cut != r->cut || d->codec != r->codec ||
+		d->n_tensors != r->n_parts || learn_length(r, d->bytes) < 0)
+		return -EBADMSG;
 	if (d->values != kerf_parts_values(r->parts, r->n_parts) ||
-		d->bytes != kerf_parts_bytes(r->parts, r->n_parts, r->codec) ||
-		d->payload_bytes != r->payload_bytes || d->cut != r->cut ||
-		d->codec != r->codec || d->n_tensors != r->n_parts)
+		d->bytes != kerf_parts_bytes(r->parts, r->n_parts, r->codec))
 		return -EBADMSG;
 	return 0;
 }
@@ -123,9 +157,18 @@ static int decode(struct kerf_receiver *r, uint32_t index, const uint8_t *payloa
 
 	if (r->type == KERF_MSG_PROBE)
 		return 0;
-	kerf_layout_packet(&r->layout, index, &first, &n, &offset);
-	if (len < offset || (index == 0 && read_descriptor(r, payload, len, &d) < 0))
+	if (index == 0 && read_descriptor(r, payload, len, &d) < 0)
 		return -EBADMSG;
+	kerf_layout_packet(&r->layout, index, &first, &n, &offset);
+	if (len < offset)
+		return -EBADMSG;
+	if (index + 1 == r->layout.n_packets && !r->sized) {
+		const uint64_t before = (uint64_t)first * r->layout.block_bytes;
+
+		if (learn_length(r, before + len - offset) < 0)
+			return -EBADMSG;
+		kerf_layout_packet(&r->layout, index, &first, &n, &offset);
+	}
 	int rc = kerf_parts_decode(r->parts, r->n_parts, r->codec, first, n, payload + offset,
 		len - offset);
 	if (rc == 0 && index == 0) {

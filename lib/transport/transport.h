@@ -79,7 +79,8 @@ int kerf_net_receive(struct kerf_net *net, struct rte_mbuf *m, struct kerf_heade
 /* ---- tensors of a message ---- */
 
 /* One tensor that crosses. Exactly one of values and pixels is set. Sending: where to read.
- * Receiving: values is where to decode to; pixels where raw bytes go. */
+ * Receiving: values is where to decode to; pixels where raw bytes go. With a codec of own length n is how many
+ * bytes there are, or, receiving, how many there is room for. */
 struct kerf_part {
 	float *values;
 	uint8_t *pixels;
@@ -188,6 +189,7 @@ uint64_t kerf_sender_next(const struct kerf_sender *s);
 
 struct kerf_receiver {
 	bool active, complete, have_descriptor;
+	bool sized; /* own length: it is known, and parts[0].n is it */
 	enum kerf_msg_type type;
 	uint16_t session, cut;
 	uint32_t frame;

@@ -73,6 +73,7 @@ size_t kerf_wire_put_hello(void *dst, const struct kerf_hello *h)
 		.codecs = htole32(h->codecs),
 		.payload_bytes = htole32(h->payload_bytes),
 		.pixel_channels = htole32(h->pixel_channels),
+		.picture = htole64(h->picture),
 	};
 	memcpy(w->digest, h->digest, sizeof(w->digest));
 	for (unsigned i = 0; i < 4; i++) {
@@ -105,6 +106,7 @@ int kerf_wire_get_hello(const void *src, size_t len, struct kerf_hello *h)
 		.codecs = le32toh(w->codecs),
 		.payload_bytes = le32toh(w->payload_bytes),
 		.pixel_channels = le32toh(w->pixel_channels),
+		.picture = le64toh(w->picture),
 	};
 	memcpy(h->digest, w->digest, sizeof(h->digest));
 	for (unsigned i = 0; i < 4; i++) {

@@ -18,7 +18,7 @@
 
 #include "core/core.h"
 
-#define KERF_WIRE_VERSION 1
+#define KERF_WIRE_VERSION 2
 #define KERF_UDP_PORT 4747
 
 enum kerf_msg_type {
@@ -126,9 +126,10 @@ struct kerf_wire_hello {
 	uint32_t pixel_channels;         /* struct kerf_pixel_format; 0 = no pixel input */
 	uint32_t pixel_scale[4], pixel_bias[4]; /* f32 bits */
 	char fingerprint_text[64];       /* padded with zeros */
+	uint64_t picture;                /* how a JPEG becomes pixels: equal = equal pixels; 0 = not spoken */
 } __attribute__((packed));
 
-static_assert(sizeof(struct kerf_wire_hello) == 160, "hello");
+static_assert(sizeof(struct kerf_wire_hello) == 168, "hello");
 
 /* Codes of ERROR. */
 enum kerf_wire_error_code {
@@ -147,7 +148,7 @@ struct kerf_wire_error {
 static_assert(sizeof(struct kerf_wire_error) == 128, "error");
 
 #define KERF_REPORT_COMPLETE 0x1 /* every packet of the message is here */
-#define KERF_REPORT_BUSY 0x2     /* the frame is dropped: no context is free for it */
+#define KERF_REPORT_BUSY 0x2     /* the frame is dropped: no context is free for it, or it is no picture */
 #define KERF_REPORT_UNKNOWN 0x4  /* nothing is known of this frame (any more) */
 #define KERF_REPORT_ALL (KERF_REPORT_COMPLETE | KERF_REPORT_BUSY | KERF_REPORT_UNKNOWN)
 
@@ -200,6 +201,7 @@ struct kerf_hello {
 	uint32_t nonce, codecs, payload_bytes, pixel_channels;
 	float pixel_scale[4], pixel_bias[4];
 	char fingerprint_text[64];
+	uint64_t picture;
 };
 
 struct kerf_report {

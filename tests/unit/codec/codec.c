@@ -28,6 +28,7 @@ static void test_table(void)
 	CU_ASSERT_EQUAL(kerf_codec_by_name("bf16"), 2);
 	CU_ASSERT_EQUAL(kerf_codec_by_name("q8"), 3);
 	CU_ASSERT_EQUAL(kerf_codec_by_name("q4"), 4);
+	CU_ASSERT_EQUAL(kerf_codec_by_name("jpeg"), 5);
 }
 
 static void test_f32_is_little_endian_bits(void)

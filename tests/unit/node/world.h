@@ -37,6 +37,10 @@ struct world_options {
 	double server_ppm;         /* so much faster goes the server's clock */
 	uint64_t server_offset_ns; /* so far ahead it is */
 	double (*server_slowdown)(void *user, uint64_t now); /* by the server's clock; NULL = none */
+	unsigned jpeg_bytes; /* about so many have the frames' JPEGs; 0 = there are none */
+	unsigned jpeg_every; /* only every so many frames have one; 0 = 1 */
+	bool other_pictures; /* the server makes other pixels of one */
+	bool bad_jpegs;      /* it makes nothing of them */
 	bool other_model; /* the server runs another network */
 	unsigned devices; /* 0 = 1 */
 	bool inputs_differ; /* from frame to frame, as pictures do */
@@ -135,6 +139,16 @@ static inline void world_start_eal(void)
 		exit(1);
 }
 
+/* What stands for JPEG here: its bytes again and again. */
+static inline int world_decode(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels)
+{
+	const struct world *w = user;
+
+	for (size_t i = 0; i < w->inputs; i++)
+		pixels[i] = jpeg[i % n];
+	return w->o.bad_jpegs ? -EBADMSG : 0;
+}
+
 static inline void world_input(void *user, uint32_t frame, struct kerf_frame_input *in)
 {
 	struct world_end *e = user;
@@ -143,6 +157,14 @@ static inline void world_input(void *user, uint32_t frame, struct kerf_frame_inp
 	uint8_t **place = &e->inputs[e->n_inputs++ % (w->o.in_flight + 64)];
 
 	*in = (struct kerf_frame_input){.pixels = w->pixels};
+	if (w->o.jpeg_bytes && frame % w->o.jpeg_every == 0) {
+		in->jpeg = w->pixels + frame % 64;
+		in->jpeg_bytes = w->o.jpeg_bytes + frame * 37 % 1000;
+		if (!*place)
+			*place = malloc(w->inputs);
+		world_decode(w, in->jpeg, in->jpeg_bytes, *place);
+		in->pixels = *place;
+	}
 	if (!w->o.inputs_differ)
 		return;
 	if (!*place)
@@ -210,18 +232,21 @@ static inline void world_add_candidate(struct world *w, unsigned k, enum kerf_co
 		c.wire_bytes = kerf_layout_wire_bytes(&l,
 			kerf_parts_bytes(parts, (unsigned)cut->n_tensors, codec), 24);
 	}
+	c.own_bytes = codec == KERF_CODEC_JPEG;
 	w->candidates[w->n_candidates++] = c;
 }
 
 static inline void world_make_candidates(struct world *w)
 {
-	w->candidates = calloc(w->model.n_cuts + 1, sizeof(w->candidates[0]));
+	w->candidates = calloc(w->model.n_cuts + 2, sizeof(w->candidates[0]));
 	for (unsigned k = 0; k < w->model.n_cuts; k++) {
 		if (k + 1 < w->model.n_cuts &&
 			(!w->model.cuts[k].candidate || !kerf_model_can_cut(&w->model, k)))
 			continue;
 		if (k == 0)
 			world_add_candidate(w, k, KERF_CODEC_U8);
+		if (k == 0 && w->o.jpeg_bytes)
+			world_add_candidate(w, k, KERF_CODEC_JPEG);
 		world_add_candidate(w, k, KERF_CODEC_F32);
 	}
 }
@@ -236,6 +261,12 @@ static inline void world_make_server(struct world *w)
 	w->server_compute = kerf_compute_profile(&w->server_profile, &w->server_model, &c, &err);
 	o.compute = w->server_compute;
 	o.profile = &w->server_profile;
+	if (w->o.jpeg_bytes) {
+		o.decode = world_decode;
+		o.user = w;
+		o.picture = w->o.other_pictures ? 2 : 1;
+		o.decode_ns = 1 * MS;
+	}
 	o.whole_ns = kerf_profile_range_ns(&w->server_profile, 0,
 		(unsigned)w->server_graph->n_nodes);
 	w->server = kerf_server_create(&o, &err);
@@ -264,6 +295,7 @@ static inline void world_make_device(struct world *w, unsigned i)
 		.candidates = w->candidates,
 		.n_candidates = w->n_candidates,
 		.whole_ns = kerf_profile_range_ns(&w->profile, 0, (unsigned)w->graph->n_nodes),
+		.picture = w->o.jpeg_bytes ? 1 : 0,
 		.in_flight = w->o.in_flight,
 		.period_ns = w->o.period_ns,
 		.frames = w->o.frames,
@@ -316,6 +348,7 @@ static inline struct world *world_create(struct world_options o)
 	o.in_flight = o.in_flight ? o.in_flight : 1;
 	o.contexts = o.contexts ? o.contexts : 4;
 	o.devices = o.devices ? o.devices : 1;
+	o.jpeg_every = o.jpeg_every ? o.jpeg_every : 1;
 	o.payload_bytes = o.payload_bytes ? o.payload_bytes : 1450;
 	o.server_payload_bytes = o.server_payload_bytes ? o.server_payload_bytes : 1450;
 	o.reorder_ns = o.reorder_ns ? o.reorder_ns : MS;

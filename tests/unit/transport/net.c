@@ -137,7 +137,7 @@ static void test_bad_packets(void)
 
 	open_nets(&f, 8);
 	m = kerf_packet(&f, 0);
-	headers(m)->kerf.version_type = 2 << 4 | KERF_MSG_DATA;
+	headers(m)->kerf.version_type = 1 << 4 | KERF_MSG_DATA;
 	receive(&f.net, m, -EPROTONOSUPPORT);
 	CU_ASSERT_EQUAL(f.net.drops[KERF_DROP_VERSION], 1);
 

@@ -23,7 +23,7 @@ static void lay_out(struct model *m, const struct kerf_part *parts, unsigned n_p
 			const size_t n = KERF_MIN(block, parts[i].n - v);
 
 			m->start[m->blocks++] = at;
-			if (codec == KERF_CODEC_U8)
+			if (kerf_codec_info(codec)->is_bytes)
 				memcpy(&m->bytes[at], parts[i].pixels + v, n);
 			else
 				kerf_codec_encode(codec, parts[i].values + v, n, &m->bytes[at]);
@@ -57,14 +57,14 @@ static void check_parts(const size_t *sizes, unsigned n_parts, enum kerf_codec c
 {
 	static struct model m;
 	struct kerf_part parts[KERF_MAX_PARTS] = {0}, copies[KERF_MAX_PARTS] = {0};
-	const size_t value_bytes = codec == KERF_CODEC_U8 ? 1 : 4;
+	const size_t value_bytes = kerf_codec_info(codec)->is_bytes ? 1 : 4;
 
 	for (unsigned i = 0; i < n_parts; i++) {
 		float *from = bench_values(sizes[i]), *to = bench_values(sizes[i]);
 
 		bench_fill(from, sizes[i], i);
 		parts[i].n = copies[i].n = sizes[i];
-		if (codec == KERF_CODEC_U8) {
+		if (kerf_codec_info(codec)->is_bytes) {
 			parts[i].pixels = (uint8_t *)from;
 			copies[i].pixels = (uint8_t *)to;
 		} else {
@@ -82,10 +82,10 @@ static void check_parts(const size_t *sizes, unsigned n_parts, enum kerf_codec c
 		check_range(&m, parts, copies, n_parts, codec, end, n);
 	}
 	for (unsigned i = 0; i < n_parts; i++) {
-		void *from = codec == KERF_CODEC_U8 ? (void *)parts[i].pixels : parts[i].values;
-		void *to = codec == KERF_CODEC_U8 ? (void *)copies[i].pixels : copies[i].values;
+		void *from = kerf_codec_info(codec)->is_bytes ? (void *)parts[i].pixels : parts[i].values;
+		void *to = kerf_codec_info(codec)->is_bytes ? (void *)copies[i].pixels : copies[i].values;
 
-		if (codec != KERF_CODEC_U8)
+		if (!kerf_codec_info(codec)->is_bytes)
 			kerf_codec_round_trip(codec, from, sizes[i]);
 		CU_ASSERT_EQUAL(memcmp(from, to, sizes[i] * value_bytes), 0);
 		free(from);

@@ -219,7 +219,7 @@ static void test_other_version_tells_type_and_session(void)
 	struct kerf_header h;
 	size_t payload_len;
 
-	f.p.kerf.version_type = 0x21;
+	f.p.kerf.version_type = 0x11;
 	CU_ASSERT_EQUAL(kerf_wire_parse(&f, VALID_LEN, &h, &payload_len), -EPROTONOSUPPORT);
 	CU_ASSERT(h.type == KERF_MSG_HELLO && h.session == 0x1234);
 }
@@ -230,7 +230,7 @@ static void test_header_values_out_of_range(void)
 		size_t offset;
 		uint8_t value;
 	} broken[] = {
-		{42 + 0, 0x10}, {42 + 0, 0x1a}, {42 + 0, 0x1f}, /* no such type */
+		{42 + 0, 0x20}, {42 + 0, 0x2a}, {42 + 0, 0x2f}, /* no such type */
 		{42 + 1, 0x22}, {42 + 1, 0x92},                 /* unknown flags */
 		{42 + 9, 0x04}, {42 + 9, 0xff},                 /* index >= count */
 		{42 + 21, 0x01},                                /* reserved */
