@@ -20,7 +20,7 @@ struct app_settings {
 		char mean[KERF_INI_TEXT_LEN], std[KERF_INI_TEXT_LEN];
 		int channels, resize;
 		double crop;
-		uint64_t limit, seed;
+		uint64_t limit, seed, jpeg_decode_ns;
 	} input;
 	struct {
 		double slowdown, fps;
@@ -180,6 +180,21 @@ struct kerf_device *app_make_device(struct kerf_device_options *o, const struct 
 int app_source_open(struct kerf_source **source, const struct app_settings *s,
 	const struct kerf_graph *g, struct kerf_err *err);
 void app_source_input(const struct kerf_source *s, uint32_t frame, struct kerf_frame_input *in);
+
+/* JPEGs as a server takes them. Zero when the network's input is no picture. */
+struct app_jpeg {
+	struct kerf_jpeg *decoder;
+	uint64_t key;
+};
+
+int app_jpeg_open(struct app_jpeg *j, const struct app_settings *s, const struct app_model *m, struct kerf_err *err);
+void app_jpeg_close(struct app_jpeg *j);
+/* For kerf_server_options; user is the struct app_jpeg. */
+int app_jpeg_decode(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels);
+/* The key that a device says, 0 when no frame has a JPEG that may travel. *mean_bytes: of those that may; *decode_ns:
+ * what decoding takes, as set or as measured here. */
+uint64_t app_source_jpegs(const struct kerf_source *source, const struct app_settings *s, const struct app_model *m,
+	size_t *mean_bytes, double *decode_ns);
 /* What turns pixels into inputs; channels 0 when the input is no picture. */
 int app_pixel_format(const struct app_settings *s, const struct kerf_graph *g,
 	struct kerf_pixel_format *f, struct kerf_err *err);

@@ -10,7 +10,15 @@
 
 /* policy.codec's choices; negative = the cheapest. */
 static const int fixed_codecs[] = {
-	-1, KERF_CODEC_F32, KERF_CODEC_U8, KERF_CODEC_BF16, KERF_CODEC_Q8, KERF_CODEC_Q4};
+	-1, KERF_CODEC_F32, KERF_CODEC_U8, KERF_CODEC_BF16, KERF_CODEC_Q8, KERF_CODEC_Q4,
+	KERF_CODEC_JPEG};
+
+/* What is known of the source's. */
+struct jpegs {
+	uint64_t key; /* 0 = it has none */
+	size_t mean_bytes;
+	double decode_ns;
+};
 
 static uint64_t cut_wire_bytes(const struct app_model *m, const struct kerf_cut *cut,
 	enum kerf_codec codec, uint32_t payload_bytes, uint32_t overhead)
@@ -56,6 +64,24 @@ static void add_candidate(const struct app_model *m, const struct app_settings *
 	list[(*n)++] = c;
 }
 
+/* The picture as its file: the bytes are a typical one's, each frame has its own. */
+static void add_jpeg(const struct app_model *m, const struct app_settings *s, const struct jpegs *jpegs,
+	uint32_t payload_bytes, struct kerf_plan_candidate *list, unsigned *n)
+{
+	const struct kerf_part part = {.n = jpegs->mean_bytes};
+	struct kerf_layout layout;
+
+	if (kerf_layout_make(&layout, kerf_parts_blocks(&part, 1, KERF_CODEC_JPEG),
+		    kerf_codec_info(KERF_CODEC_JPEG)->block_bytes, payload_bytes) < 0)
+		return;
+	list[(*n)++] = (struct kerf_plan_candidate){
+		.codec = KERF_CODEC_JPEG,
+		.own_bytes = true,
+		.wire_bytes = kerf_layout_wire_bytes(&layout, part.n, (uint32_t)s->port.overhead),
+		.tail_ns = kerf_profile_range_ns(&m->profile, 0, (unsigned)m->graph->n_nodes) + jpegs->decode_ns,
+	};
+}
+
 /* Codecs that the plan may use at all, a bit each. */
 static int codecs_of(const struct app_settings *s, uint32_t *codecs, struct kerf_err *err)
 {
@@ -70,7 +96,7 @@ static int codecs_of(const struct app_settings *s, uint32_t *codecs, struct kerf
 
 		if (codec < 0)
 			return kerf_err_set(err, -EINVAL,
-				"policy.codecs = %s: '%s' is none of f32, u8, bf16, q8, q4",
+				"policy.codecs = %s: '%s' is none of f32, u8, bf16, q8, q4, jpeg",
 				s->policy.codecs, w);
 		*codecs |= 1u << codec;
 	}
@@ -107,7 +133,7 @@ static int load_calibration(const struct app_model *m, const struct app_settings
 }
 
 static int candidates_of(const struct app_model *m, const struct app_settings *s, bool pixels,
-	uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
+	const struct jpegs *jpegs, uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
 	struct kerf_err *err)
 {
 	struct app_calibration calibration;
@@ -128,7 +154,9 @@ static int candidates_of(const struct app_model *m, const struct app_settings *s
 
 		if (!last && (!m->model.cuts[k].candidate || !kerf_model_can_cut(&m->model, k)))
 			continue;
-		for (unsigned codec = 0; codec < KERF_CODEC_COUNT; codec++) {
+		if (k == 0 && jpegs->key && codecs & 1u << KERF_CODEC_JPEG)
+			add_jpeg(m, s, jpegs, payload_bytes, *candidates, n);
+		for (unsigned codec = 0; codec < KERF_CODEC_JPEG; codec++) {
 			const bool local = last && codec == KERF_CODEC_F32;
 			const bool fits = codec != KERF_CODEC_U8 || (k == 0 && pixels);
 
@@ -172,7 +200,8 @@ static int policy_of(const struct app_settings *s, const struct kerf_plan_candid
 		!offered(c, n, policy->fixed_cut, policy->fixed_codec))
 		return kerf_err_set(err, -EINVAL,
 			"policy.cut = %d with codec %s is no cut of this network (0 to %d; "
-			"kerf-model inspect lists them; u8 carries pixels, at cut 0 only)",
+			"kerf-model inspect lists them; u8 carries pixels and jpeg the "
+			"file they come from, if it is one, at cut 0 only)",
 			policy->fixed_cut,
 			policy->fixed_codec < 0
 				? "auto"
@@ -187,6 +216,7 @@ struct kerf_device *app_make_device(struct kerf_device_options *o, const struct 
 	struct kerf_plan_candidate *candidates = NULL;
 	struct kerf_device *d = NULL;
 	struct kerf_frame_input first;
+	struct jpegs jpegs = {0};
 
 	o->model = &m->model;
 	o->fingerprint = app_fingerprint(s);
@@ -199,7 +229,10 @@ struct kerf_device *app_make_device(struct kerf_device_options *o, const struct 
 	o->pace_gain = s->policy.pace_gain;
 	o->race_share = s->policy.race_share;
 	app_source_input(source, 0, &first);
-	if (candidates_of(m, s, first.pixels != NULL, o->net.payload_bytes, &candidates,
+	if (first.pixels && m->model.pixels.channels)
+		jpegs.key = app_source_jpegs(source, s, m, &jpegs.mean_bytes, &jpegs.decode_ns);
+	o->picture = jpegs.key;
+	if (candidates_of(m, s, first.pixels != NULL, &jpegs, o->net.payload_bytes, &candidates,
 		    &o->n_candidates, err) == 0 &&
 		policy_of(s, candidates, o->n_candidates, &o->policy, err) == 0) {
 		o->candidates = candidates;

@@ -152,11 +152,11 @@ uint64_t app_fingerprint(const struct app_settings *s)
 
 /* ---- frames ---- */
 
-int app_source_open(struct kerf_source **source, const struct app_settings *s,
-	const struct kerf_graph *g, struct kerf_err *err)
+static struct kerf_source_options source_options(const struct app_settings *s, const struct kerf_graph *g)
 {
 	const struct kerf_tensor *in = &g->tensors[g->input];
-	const struct kerf_source_options o = {
+
+	return (struct kerf_source_options){
 		.path = s->input.path,
 		.height = in->n_dims == 4 ? (unsigned)in->dims[2] : 1,
 		.width = in->n_dims == 4 ? (unsigned)in->dims[3] : 1,
@@ -167,6 +167,13 @@ int app_source_open(struct kerf_source **source, const struct app_settings *s,
 		.seed = s->input.seed,
 		.limit = (unsigned)s->input.limit,
 	};
+}
+
+int app_source_open(struct kerf_source **source, const struct app_settings *s,
+	const struct kerf_graph *g, struct kerf_err *err)
+{
+	const struct kerf_tensor *in = &g->tensors[g->input];
+	const struct kerf_source_options o = source_options(s, g);
 
 	if (in->n_dims != 4 || in->dims[0] != 1)
 		return kerf_err_set(err, -EINVAL,
@@ -181,5 +188,77 @@ void app_source_input(const struct kerf_source *s, uint32_t frame, struct kerf_f
 {
 	const struct kerf_frame_data *f = kerf_source_frame(s, frame % kerf_source_count(s));
 
-	*in = (struct kerf_frame_input){.pixels = f->pixels, .values = f->values};
+	*in = (struct kerf_frame_input){
+		.pixels = f->pixels, .values = f->values, .jpeg = f->jpeg, .jpeg_bytes = f->jpeg_bytes};
+}
+
+/* ---- JPEGs ---- */
+
+#define DECODE_RUNS 9
+
+int app_jpeg_open(struct app_jpeg *j, const struct app_settings *s, const struct app_model *m, struct kerf_err *err)
+{
+	const struct kerf_source_options o = source_options(s, m->graph);
+
+	*j = (struct app_jpeg){0};
+	if (!m->model.pixels.channels)
+		return 0;
+	j->decoder = kerf_jpeg_open(&o, err);
+	j->key = kerf_jpeg_key(&o);
+	return j->decoder ? 0 : -ENOMEM;
+}
+
+void app_jpeg_close(struct app_jpeg *j)
+{
+	kerf_jpeg_close(j->decoder);
+	*j = (struct app_jpeg){0};
+}
+
+int app_jpeg_decode(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels)
+{
+	return kerf_jpeg_decode(((struct app_jpeg *)user)->decoder, jpeg, n, pixels);
+}
+
+/* The fastest of some runs. */
+static double decoding_ns(const struct kerf_frame_data *f, const struct app_settings *s, const struct app_model *m)
+{
+	const struct kerf_tensor *in = &m->graph->tensors[m->graph->input];
+	uint8_t *pixels = malloc((size_t)kerf_tensor_elements(in));
+	uint64_t best_ns = UINT64_MAX;
+	struct app_jpeg j;
+
+	if (pixels && app_jpeg_open(&j, s, m, NULL) == 0) {
+		for (unsigned i = 0; i < DECODE_RUNS; i++) {
+			const uint64_t begin_ns = app_clock_ns();
+
+			app_jpeg_decode(&j, f->jpeg, f->jpeg_bytes, pixels);
+			best_ns = KERF_MIN(best_ns, app_clock_ns() - begin_ns);
+		}
+		app_jpeg_close(&j);
+	}
+	free(pixels);
+	return best_ns < UINT64_MAX ? (double)best_ns : 0;
+}
+
+uint64_t app_source_jpegs(const struct kerf_source *source, const struct app_settings *s, const struct app_model *m,
+	size_t *mean_bytes, double *decode_ns)
+{
+	const struct kerf_source_options o = source_options(s, m->graph);
+	const struct kerf_frame_data *some = NULL;
+	size_t n = 0, bytes = 0;
+
+	for (unsigned i = 0; i < kerf_source_count(source); i++) {
+		const struct kerf_frame_data *f = kerf_source_frame(source, i);
+
+		if (!f->jpeg || f->jpeg_bytes > KERF_JPEG_MAX)
+			continue;
+		some = f;
+		bytes += f->jpeg_bytes;
+		n++;
+	}
+	*mean_bytes = n ? bytes / n : 0;
+	*decode_ns = (double)s->input.jpeg_decode_ns;
+	if (some && !s->input.jpeg_decode_ns)
+		*decode_ns = decoding_ns(some, s, m);
+	return some ? kerf_jpeg_key(&o) : 0;
 }

@@ -20,11 +20,16 @@ static const struct kerf_ini_key model_keys[] = {
 	KEY("input", "std", KERF_INI_TEXT, input.std, "58.395 57.12 57.375"),
 };
 
-static const struct kerf_ini_key input_keys[] = {
-	KEY("input", "path", KERF_INI_TEXT, input.path, "synthetic"),
+/* How a picture becomes pixels: both ends' affair where JPEGs travel. */
+static const struct kerf_ini_key picture_keys[] = {
 	KEY("input", "channels", KERF_INI_ENUM, input.channels, "rgb", .choices = "rgb|bgr"),
 	KEY("input", "resize", KERF_INI_ENUM, input.resize, "crop", .choices = "stretch|crop"),
 	KEY("input", "crop", KERF_INI_REAL, input.crop, "0.875", .min = 0.01, .max = 1),
+};
+
+static const struct kerf_ini_key input_keys[] = {
+	KEY("input", "path", KERF_INI_TEXT, input.path, "synthetic"),
+	KEY("input", "jpeg_decode", KERF_INI_TIME, input.jpeg_decode_ns, "0"),
 	KEY("input", "limit", KERF_INI_COUNT, input.limit, "0", .min = 0, .max = 1e6),
 	KEY("input", "seed", KERF_INI_COUNT, input.seed, "1"),
 };
@@ -44,8 +49,8 @@ static const struct kerf_ini_key device_keys[] = {
 	KEY("policy", "deadline", KERF_INI_TIME, policy.deadline_ns, "100ms"),
 	KEY("policy", "cut", KERF_INI_COUNT, policy.cut, "0", .min = 0, .max = APP_MAX_CUTS - 1),
 	KEY("policy", "codec", KERF_INI_ENUM, policy.codec, "auto", 
-		.choices = "auto|f32|u8|bf16|q8|q4"),
-	KEY("policy", "codecs", KERF_INI_TEXT, policy.codecs, "f32 u8"),
+		.choices = "auto|f32|u8|bf16|q8|q4|jpeg"),
+	KEY("policy", "codecs", KERF_INI_TEXT, policy.codecs, "f32 u8 jpeg"),
 	KEY("policy", "calibration", KERF_INI_TEXT, policy.calibration, ""),
 	KEY("policy", "min_agreement", KERF_INI_REAL, policy.min_agreement, "0.99", .min = 0,
 		.max = 1),
@@ -142,6 +147,7 @@ struct key_group {
 
 static const struct key_group groups[] = {
 	GROUP(model_keys, APP_DEVICE | APP_SERVER | APP_LAB),
+	GROUP(picture_keys, APP_DEVICE | APP_SERVER | APP_LAB),
 	GROUP(input_keys, APP_DEVICE | APP_LAB),
 	GROUP(device_keys, APP_DEVICE | APP_LAB),
 	GROUP(server_keys, APP_SERVER | APP_LAB),

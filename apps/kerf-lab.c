@@ -174,9 +174,15 @@ static int make_server(struct lab *lab, struct kerf_err *err)
 		.fingerprint = app_fingerprint(s),
 		.whole_ns = lab->model.whole_ns * lab->server_slowdown.value[0],
 		.profile = &lab->model.profile,
+		.decode = app_jpeg_decode,
+		.user = &lab->jpeg,
+		.picture = lab->jpeg.key,
 		.max_sessions = (unsigned)s->server.sessions,
 	};
+	size_t mean_bytes;
 
+	if (is_virtual(lab))
+		app_source_jpegs(lab->source, s, &lab->model, &mean_bytes, &o.decode_ns);
 	lab->server_compute = make_compute(lab, &c, err);
 	if (!lab->server_compute)
 		return -ENOMEM;
@@ -252,6 +258,8 @@ static int open_all(struct lab *lab, const struct app_options *o, struct kerf_er
 	if (rc == 0)
 		rc = app_source_open(&lab->source, s, lab->model.graph, err);
 	if (rc == 0)
+		rc = app_jpeg_open(&lab->jpeg, s, &lab->model, err);
+	if (rc == 0)
 		rc = start_eal(lab, o, err);
 	if (rc == 0)
 		rc = make_links(lab, o, err);
@@ -318,6 +326,7 @@ static void close_all(struct lab *lab)
 	kerf_compute_free(lab->device_compute);
 	kerf_compute_free(lab->server_compute);
 	kerf_source_close(lab->source);
+	app_jpeg_close(&lab->jpeg);
 	app_results_close(&lab->results);
 	app_model_close(&lab->model);
 	if (lab->device_port.pool) {

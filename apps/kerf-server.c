@@ -17,6 +17,7 @@ struct server_app {
 	struct app_steps slowdown;
 	uint64_t begin_ns;
 	struct app_model model;
+	struct app_jpeg jpeg;
 	struct kerf_port port;
 	struct kerf_compute *compute;
 	struct kerf_server *server;
@@ -42,6 +43,9 @@ static int make_server(struct server_app *a, struct kerf_err *err)
 		.fingerprint = app_fingerprint(s),
 		.whole_ns = a->model.whole_ns * a->slowdown.value[0],
 		.profile = &a->model.profile,
+		.decode = app_jpeg_decode,
+		.user = &a->jpeg,
+		.picture = a->jpeg.key,
 		.max_sessions = (unsigned)s->server.sessions,
 	};
 
@@ -116,6 +120,8 @@ int main(int argc, char **argv)
 	rc = app_parse_slowdown(a.settings.server.slowdown, "server.slowdown", &a.slowdown, &err);
 	if (rc == 0)
 		rc = app_model_open(&a.model, &a.settings, true, &err);
+	if (rc == 0)
+		rc = app_jpeg_open(&a.jpeg, &a.settings, &a.model, &err);
 	a.begin_ns = app_clock_ns();
 	if (rc == 0)
 		rc = app_open_port(&a.port, "kerf-server", &o, &a.settings, true, &err);
@@ -129,6 +135,7 @@ int main(int argc, char **argv)
 	app_drop_unsent(&a.out);
 	kerf_server_destroy(a.server);
 	kerf_compute_free(a.compute);
+	app_jpeg_close(&a.jpeg);
 	app_model_close(&a.model);
 	if (a.port.pool)
 		kerf_port_close(&a.port);

@@ -8,6 +8,7 @@ struct lab {
 	struct app_settings settings;
 	struct app_model model;
 	struct kerf_source *source;
+	struct app_jpeg jpeg; /* the server's */
 	struct rte_mempool *pool;         /* of both ends */
 	struct kerf_port device_port, server_port; /* real time */
 	struct kerf_compute *device_compute, *server_compute;

@@ -167,12 +167,21 @@ static bool has_pixels(const struct kerf_tensor *t)
 	return t->n_dims == 4 && t->dims[1] >= 1 && t->dims[1] <= 4;
 }
 
+const struct kerf_codec_info *model_codec(unsigned codec)
+{
+	const struct kerf_codec_info *info = kerf_codec_info(codec);
+
+	return info && !info->own_length ? info : NULL;
+}
+
 size_t model_cut_bytes(const struct model *m, unsigned k, enum kerf_codec codec)
 {
 	const struct kerf_cut *cut = &m->base.cuts[k];
 	size_t bytes = 0;
 
 	if (!kerf_model_can_cut(&m->base, k))
+		return 0;
+	if (!model_codec(codec))
 		return 0;
 	if (codec == KERF_CODEC_U8 && (k > 0 || !has_pixels(&m->graph->tensors[m->graph->input])))
 		return 0;

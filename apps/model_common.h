@@ -63,6 +63,8 @@ uint64_t model_clock_ns(void);
 const char *model_shape_text(const struct kerf_tensor *t, char *buf, size_t len);
 /* Names cut k by the node before it: "(input)", "block0/project". */
 const char *model_cut_name(const struct kerf_graph *g, unsigned k);
+/* kerf_codec_info of those that tensors travel with; NULL for jpeg and for what is none. */
+const struct kerf_codec_info *model_codec(unsigned codec);
 /* Bytes that a cut's tensors take with a codec; 0 when the codec cannot be used at this cut. */
 size_t model_cut_bytes(const struct model *m, unsigned k, enum kerf_codec codec);
 

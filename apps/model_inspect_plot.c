@@ -19,7 +19,7 @@ static void write_cuts(FILE *g, const struct inspection *in)
 			continue;
 		fprintf(g, "%u %.9g %.9g", k, kerf_profile_range_ns(in->times, 0, k) * MS,
 			kerf_profile_range_ns(in->times, k, nodes) * MS);
-		for (unsigned c = 0; kerf_codec_info(c); c++) {
+		for (unsigned c = 0; model_codec(c); c++) {
 			const size_t bytes = model_cut_bytes(in->m, k, c);
 
 			if (bytes)
@@ -46,9 +46,9 @@ static void write_plots(FILE *g, const struct inspection *in, const char *path)
 		   "set key outside\nset ylabel 'KB'\nset logscale y\nplot ",
 		in->m->graph->name, (double)model_cut_bytes(in->m, 0, KERF_CODEC_F32) / 1e3,
 		in->m->base.n_cuts - 1);
-	for (unsigned c = 0; kerf_codec_info(c); c++)
+	for (unsigned c = 0; model_codec(c); c++)
 		fprintf(g, "$cuts using 1:%u with linespoints pt 7 ps 0.4 title '%s', ", c + 4,
-			kerf_codec_info(c)->name);
+			model_codec(c)->name);
 	fprintf(g, "$natural using 1:2 with points pt 6 ps 1.2 lc 'black' title 'natural bottleneck', "
 		   "$natural using 1:($3 > 0 ? $2 : NaN) with points pt 7 ps 1.2 lc 'black' title 'useful'\n"
 		   "unset logscale y\nset yrange [0:*]\nset ylabel 'ms'\nset xlabel 'cut after node'\n"

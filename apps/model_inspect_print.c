@@ -12,8 +12,8 @@ static void print_header(void)
 {
 	printf("%4s  %-*s %7s  %-*s %8s", "cut", NAME_WIDTH, "after", "tensors", SHAPE_WIDTH,
 		"shape", "ratio");
-	for (unsigned c = 0; kerf_codec_info(c); c++)
-		printf("  %6s KB", kerf_codec_info(c)->name);
+	for (unsigned c = 0; model_codec(c); c++)
+		printf("  %6s KB", model_codec(c)->name);
 	printf("  %9s  %9s  %s\n", "head ms", "tail ms", "bottleneck");
 }
 
@@ -48,7 +48,7 @@ static void print_shapes(const struct kerf_graph *g, const struct kerf_cut *cut)
 
 static void print_bytes(const struct model *m, unsigned k)
 {
-	for (unsigned c = 0; kerf_codec_info(c); c++) {
+	for (unsigned c = 0; model_codec(c); c++) {
 		size_t bytes = model_cut_bytes(m, k, c);
 
 		if (bytes)
@@ -168,9 +168,9 @@ static json_t *bytes_json(const struct model *m, unsigned k)
 {
 	json_t *bytes = json_object();
 
-	for (unsigned c = 0; kerf_codec_info(c); c++)
+	for (unsigned c = 0; model_codec(c); c++)
 		if (model_cut_bytes(m, k, c))
-			json_object_set_new(bytes, kerf_codec_info(c)->name,
+			json_object_set_new(bytes, model_codec(c)->name,
 				json_integer((json_int_t)model_cut_bytes(m, k, c)));
 	return bytes;
 }

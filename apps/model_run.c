@@ -57,13 +57,13 @@ static bool parse_codec(const char *text, struct run_options *o)
 	char known[64] = "";
 
 	o->codec = kerf_codec_by_name(text);
-	if (o->codec >= 0)
+	if (o->codec >= 0 && model_codec((unsigned)o->codec))
 		return true;
-	for (unsigned c = 0; kerf_codec_info(c); c++) {
+	for (unsigned c = 0; model_codec(c); c++) {
 		size_t used = strlen(known);
 
 		snprintf(known + used, sizeof(known) - used, "%s%s", c ? ", " : "",
-			kerf_codec_info(c)->name);
+			model_codec(c)->name);
 	}
 	model_usage(COMMAND, "--codec %s: unknown, one of %s expected", text, known);
 	return false;

@@ -395,7 +395,7 @@ int main(int argc, char **argv)
 	if (perf_take_option(&p, &argc, argv, "--codec", &text)) {
 		const int codec = kerf_codec_by_name(text);
 
-		if (codec < 0 || codec == KERF_CODEC_U8)
+		if (codec < 0 || kerf_codec_info((unsigned)codec)->is_bytes)
 			perf_usage(&p, "--codec", "needs f32, bf16, q8 or q4");
 		s.codec = (enum kerf_codec)codec;
 	}

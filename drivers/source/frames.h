@@ -15,6 +15,7 @@ struct kerf_source {
 	struct kerf_source_options options; /* defaults filled in; .path is not kept */
 	struct kerf_frame_data *frames;
 	unsigned count, capacity;
+	size_t jpeg_bytes; /* of all frames */
 	char warning[256];
 };
 

@@ -1,13 +1,10 @@
-#include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "source/decoder.h"
 #include "source/frames.h"
 #include "source/scale.h"
-
-/* 8192 x 8192: a header of a few bytes must not make the decoder ask for gigabytes. */
-#define MAX_PIXELS "67108864"
 
 struct media {
 	AVFormatContext *format;
@@ -18,11 +15,18 @@ struct media {
 	int64_t packets; /* read of our stream */
 	bool is_picture, at_end;
 	struct scaler scaler;
+	/* Of Motion JPEG, whose packets are files: the newest one, and what decodes it alone. */
+	struct kerf_jpeg *jpeg;
+	uint8_t *file, *again; /* again: its pixels by that way */
+	size_t file_bytes;
 };
 
 static void close_media(struct media *m)
 {
 	kerf_scaler_release(&m->scaler);
+	kerf_jpeg_close(m->jpeg);
+	free(m->file);
+	free(m->again);
 	av_frame_free(&m->frame);
 	av_packet_free(&m->packet);
 	avcodec_free_context(&m->codec);
@@ -58,7 +62,6 @@ static int open_container(struct media *m, const char *path)
 static int open_decoder(struct media *m)
 {
 	const AVCodec *decoder;
-	AVDictionary *options = NULL;
 	int rc = av_find_best_stream(m->format, AVMEDIA_TYPE_VIDEO, -1, -1, &decoder, 0);
 
 	if (rc < 0)
@@ -70,15 +73,7 @@ static int open_decoder(struct media *m)
 	rc = avcodec_parameters_to_context(m->codec, m->format->streams[m->stream]->codecpar);
 	if (rc < 0)
 		return rc;
-	m->codec->thread_count = 1;
-	/* Half a picture is no picture; in a video a decoder may carry on, and marks the frame. */
-	if (m->is_picture)
-		m->codec->err_recognition = AV_EF_CRCCHECK | AV_EF_BUFFER | AV_EF_EXPLODE;
-	rc = av_dict_set(&options, "max_pixels", MAX_PIXELS, 0);
-	if (rc >= 0)
-		rc = avcodec_open2(m->codec, decoder, &options);
-	av_dict_free(&options);
-	return rc;
+	return kerf_decoder_open(m->codec, decoder, m->is_picture);
 }
 
 static int open_media(struct media *m, const char *path)
@@ -91,10 +86,39 @@ static int open_media(struct media *m, const char *path)
 	m->frame = av_frame_alloc();
 	if (!m->packet || !m->frame)
 		return AVERROR(ENOMEM);
-	return open_decoder(m);
+	rc = open_decoder(m);
+	if (rc < 0 || m->codec->codec_id != AV_CODEC_ID_MJPEG)
+		return rc;
+	m->jpeg = kerf_jpeg_open(m->scaler.options, NULL);
+	m->again = malloc((size_t)m->scaler.options->width * m->scaler.options->height * m->scaler.options->channels);
+	return m->jpeg && m->again ? 0 : AVERROR(ENOMEM);
 }
 
 /* ---- decoding ---- */
+
+static int keep_file(struct media *m)
+{
+	uint8_t *file = realloc(m->file, (size_t)m->packet->size);
+
+	if (!file)
+		return AVERROR(ENOMEM);
+	memcpy(file, m->packet->data, (size_t)m->packet->size);
+	m->file = file;
+	m->file_bytes = (size_t)m->packet->size;
+	return 0;
+}
+
+static int feed_packet(struct media *m)
+{
+	int rc = 0;
+
+	m->packets++;
+	if (m->packet->flags & AV_PKT_FLAG_CORRUPT)
+		return AVERROR_INVALIDDATA;
+	if (m->jpeg && m->packet->size > 0)
+		rc = keep_file(m);
+	return rc < 0 ? rc : avcodec_send_packet(m->codec, m->packet);
+}
 
 /* Hands the decoder the next packet of our stream, or the end. */
 static int feed(struct media *m)
@@ -107,12 +131,8 @@ static int feed(struct media *m)
 	}
 	if (rc < 0)
 		return rc;
-	if (m->packet->stream_index == m->stream) {
-		m->packets++;
-		rc = m->packet->flags & AV_PKT_FLAG_CORRUPT
-			? AVERROR_INVALIDDATA
-			: avcodec_send_packet(m->codec, m->packet);
-	}
+	if (m->packet->stream_index == m->stream)
+		rc = feed_packet(m);
 	av_packet_unref(m->packet);
 	return rc;
 }
@@ -134,6 +154,20 @@ static int next_frame(struct media *m)
 	return rc;
 }
 
+/* With the frame just added, when the file alone gives its pixels: one of two interlaced fields would not. */
+static void keep_jpeg(struct kerf_source *s, struct media *m, const uint8_t *pixels)
+{
+	struct kerf_frame_data *f = &s->frames[s->count - 1];
+
+	if (!m->file || kerf_jpeg_decode(m->jpeg, m->file, m->file_bytes, m->again) < 0 ||
+		memcmp(m->again, pixels, kerf_frames_elements(s)))
+		return;
+	f->jpeg = m->file;
+	f->jpeg_bytes = m->file_bytes;
+	s->jpeg_bytes += m->file_bytes;
+	m->file = NULL;
+}
+
 static int keep_frame(struct kerf_source *s, struct media *m, const char *base, long number)
 {
 	uint8_t *pixels = malloc(kerf_frames_elements(s));
@@ -145,7 +179,10 @@ static int keep_frame(struct kerf_source *s, struct media *m, const char *base, 
 		free(pixels);
 		return rc;
 	}
-	return kerf_frames_add(s, pixels, NULL, base, number, NULL);
+	rc = kerf_frames_add(s, pixels, NULL, base, number, NULL);
+	if (rc == 0 && m->jpeg)
+		keep_jpeg(s, m, pixels);
+	return rc;
 }
 
 /* All frames, up to the limit. 0, or why it broke off. */

@@ -26,7 +26,7 @@ bool kerf_frames_full(struct kerf_source *s)
 		return true;
 	if (s->count && s->frames[0].values)
 		frame_bytes *= sizeof(float);
-	if ((s->count + 1ull) * frame_bytes <= KERF_SOURCE_MAX_BYTES)
+	if ((s->count + 1ull) * frame_bytes + s->jpeg_bytes <= KERF_SOURCE_MAX_BYTES)
 		return false;
 	snprintf(s->warning, sizeof(s->warning),
 		"kept the first %u frames only: a source holds up to 2 GiB", s->count);
@@ -225,6 +225,7 @@ void kerf_source_close(struct kerf_source *s)
 	for (unsigned i = 0; i < s->count; i++) {
 		free((void *)s->frames[i].pixels);
 		free((void *)s->frames[i].values);
+		free((void *)s->frames[i].jpeg);
 		free((void *)s->frames[i].name);
 	}
 	free(s->frames);

@@ -48,6 +48,9 @@ struct kerf_source_options {
 struct kerf_frame_data {
 	const uint8_t *pixels; /* [height][width][channels] */
 	const float *values;   /* likewise */
+	/* Pixels of a JPEG, or of a frame of Motion JPEG: the bytes that kerf_jpeg_decode makes just these pixels of. */
+	const uint8_t *jpeg; /* NULL = there are none */
+	size_t jpeg_bytes;
 	const char *name;      /* "cat.bmp", "cockatoo.mp4#12", "x.npy#0", "synthetic#3" */
 };
 
@@ -71,3 +74,15 @@ const struct kerf_frame_data *kerf_source_frame(const struct kerf_source *s, uns
  * gives the frames before that. NULL when all is well.
  */
 const char *kerf_source_warning(const struct kerf_source *s);
+
+/* ---- JPEG by itself: for who receives a picture as the file it comes from ---- */
+
+struct kerf_jpeg;
+
+/* Width, height, channels, resize, crop and bgr of the options count. NULL on error. */
+struct kerf_jpeg *kerf_jpeg_open(const struct kerf_source_options *options, struct kerf_err *err);
+void kerf_jpeg_close(struct kerf_jpeg *j); /* NULL is allowed */
+/* pixels: height * width * channels bytes. 0, or -EBADMSG for what is no whole JPEG. One thread at a time. */
+int kerf_jpeg_decode(struct kerf_jpeg *j, const uint8_t *jpeg, size_t n, uint8_t *pixels);
+/* Two machines with the same key make the same pixels of a JPEG: FFmpeg's versions and the options are in it. Never 0. */
+uint64_t kerf_jpeg_key(const struct kerf_source_options *options);

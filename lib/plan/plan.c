@@ -9,7 +9,8 @@
 #define THETA_FAR 1.2
 #define THETA_MIN (1.0 / 64)
 #define THETA_MAX 64.0
-#define PROBE_PACKETS 16 /* a shorter train tells too little */
+#define PROBE_PACKETS 16
+#define SAMPLE_PACKETS 6 /* a shorter train tells too little */
 #define PROBE_SHARE 0.1 /* of a local frame's time: a probe that takes less costs nothing that counts */
 #define FORGET (1.0 / 64) /* a frame that sends nothing */
 
@@ -235,7 +236,7 @@ static bool probe_is_due(struct kerf_plan *p, const struct kerf_plan_input *in)
 {
 	const struct kerf_plan_options *o = &p->options;
 
-	if (p->candidates[p->current].wire_bytes >= PROBE_PACKETS * PLAN_PACKET_BYTES) {
+	if (p->candidates[p->current].wire_bytes >= SAMPLE_PACKETS * PLAN_PACKET_BYTES) {
 		p->local_run = 0;
 		return false;
 	}

@@ -140,7 +140,7 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
  * Equal costs: the earlier candidate. Only DYNAMIC probes: when reachable, with every local frame
  * until there is a sample, while it is uncertain and when a probe takes the link for less than a tenth of the frame,
  * else with every probe_every-th. A frame that is sent in fewer
- * packets than a probe has samples the link too little and counts as a local one. hedge_ns is 0 for a local choice,
+ * than 6 packets samples the link too little and counts as a local one. hedge_ns is 0 for a local choice,
  * else the largest of hedge_factor times the prediction, the prediction and 3 deviations, and hedge_min_ns; with
  * DEADLINE no later than the device can still meet it.
  */

@@ -289,6 +289,124 @@ static void test_expected_inputs(void)
 	expect_input(data, "squeezenet1.1_imagenet_fp32", 224, true);
 }
 
-UNIT_MAIN("source.pictures", UNIT(test_exact_pixels), UNIT(test_channels), UNIT(test_crop),
+/* A noisy picture of 4:2:0. */
+static AVFrame *noisy_frame(int width, int height, uint64_t seed)
+{
+	struct kerf_rng r = {.seed = seed};
+	AVFrame *frame = media_flat(width, height, 0, 0, 0);
+
+	for (int p = 0; p < 3; p++)
+		for (int y = 0; y < (p ? (height + 1) / 2 : height); y++)
+			for (int x = 0; x < (p ? (width + 1) / 2 : width); x++)
+				frame->data[p][y * frame->linesize[p] + x] = (uint8_t)(kerf_rng_u32(&r) % 64 + 96);
+	return frame;
+}
+
+static size_t read_whole(const char *path, uint8_t *buf, size_t size)
+{
+	FILE *f = fopen(path, "rb");
+	size_t n;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	n = fread(buf, 1, size, f);
+	fclose(f);
+	return n;
+}
+
+/* The source keeps the file beside the pixels, and the file alone gives them: whatever is cut and scaled. */
+static void test_jpeg_beside_its_pixels(void)
+{
+	static const struct kerf_source_options all[] = {
+		{.width = WIDTH, .height = HEIGHT, .channels = 3},
+		{.width = 17, .height = 23, .channels = 3, .resize = KERF_RESIZE_CROP, .bgr = true},
+		{.width = 8, .height = 8, .channels = 1, .resize = KERF_RESIZE_CROP, .crop = 0.5},
+	};
+	static uint8_t file[1 << 16], pixels[WIDTH * HEIGHT * 3];
+	FILE *out = fopen(files_path("n.jpg"), "wb");
+
+	media_put_jpeg(out, noisy_frame(97, 61, 3));
+	fclose(out);
+	const size_t n = read_whole(files_path("n.jpg"), file, sizeof(file));
+
+	for (unsigned i = 0; i < KERF_ARRAY_LEN(all); i++) {
+		struct kerf_source *s = open_path(files_path("n.jpg"), all[i]);
+		struct kerf_jpeg *j = kerf_jpeg_open(&all[i], &err);
+
+		CU_ASSERT_FATAL(s && j);
+		const struct kerf_frame_data *f = kerf_source_frame(s, 0);
+		CU_ASSERT_EQUAL(f->jpeg_bytes, n);
+		CU_ASSERT_FATAL(f->jpeg && memcmp(f->jpeg, file, n) == 0);
+		for (unsigned again = 0; again < 3; again++) {
+			memset(pixels, 0, sizeof(pixels));
+			CU_ASSERT_EQUAL(kerf_jpeg_decode(j, f->jpeg, n, pixels), 0);
+			CU_ASSERT_EQUAL(memcmp(pixels, f->pixels,
+				(size_t)all[i].width * all[i].height * all[i].channels), 0);
+			/* What is damaged in between is refused and leaves nothing behind. */
+			CU_ASSERT_EQUAL(kerf_jpeg_decode(j, f->jpeg, n / 2, pixels), -EBADMSG);
+			CU_ASSERT_EQUAL(kerf_jpeg_decode(j, f->jpeg, 0, pixels), -EBADMSG);
+			CU_ASSERT_EQUAL(kerf_jpeg_decode(j, noise, sizeof(noise), pixels), -EBADMSG);
+		}
+		kerf_jpeg_close(j);
+		kerf_source_close(s);
+	}
+	files_write_ppm("n.ppm", noise, WIDTH, HEIGHT);
+	struct kerf_source *s = open_path(files_path("n.ppm"), same_size);
+	CU_ASSERT_PTR_NULL(kerf_source_frame(s, 0)->jpeg);
+	kerf_source_close(s);
+}
+
+/* 10,000 damaged files: refused or decoded to something, never worse. */
+static void test_jpegs_that_are_damaged(void)
+{
+	static uint8_t file[1 << 16], damaged[1 << 16], pixels[WIDTH * HEIGHT * 3];
+	struct kerf_jpeg *j = kerf_jpeg_open(&same_size, &err);
+	struct kerf_rng r = {.seed = 5};
+	FILE *out = fopen(files_path("d.jpg"), "wb");
+	unsigned refused = 0;
+
+	media_put_jpeg(out, noisy_frame(WIDTH, HEIGHT, 4));
+	fclose(out);
+	const size_t n = read_whole(files_path("d.jpg"), file, sizeof(file));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(j);
+	for (unsigned i = 0; i < 10000; i++) {
+		const size_t keep = i % 4 ? n : kerf_rng_u32(&r) % n;
+
+		memcpy(damaged, file, n);
+		for (unsigned k = 0; k <= i % 8; k++)
+			damaged[kerf_rng_u32(&r) % n] ^= (uint8_t)(1u << kerf_rng_u32(&r) % 8);
+		refused += kerf_jpeg_decode(j, damaged, keep, pixels) == -EBADMSG;
+	}
+	CU_ASSERT(refused > 2000);
+	CU_ASSERT_EQUAL(kerf_jpeg_decode(j, file, n, pixels), 0);
+	kerf_jpeg_close(j);
+}
+
+static void test_jpeg_keys(void)
+{
+	struct kerf_source_options o = same_size, other = same_size;
+
+	CU_ASSERT_EQUAL(kerf_jpeg_key(&o), kerf_jpeg_key(&other));
+	CU_ASSERT_NOT_EQUAL(kerf_jpeg_key(&o), 0);
+	other.bgr = true;
+	CU_ASSERT_NOT_EQUAL(kerf_jpeg_key(&o), kerf_jpeg_key(&other));
+	other = o;
+	other.width++;
+	CU_ASSERT_NOT_EQUAL(kerf_jpeg_key(&o), kerf_jpeg_key(&other));
+	other = o;
+	other.resize = KERF_RESIZE_CROP;
+	const uint64_t cropped = kerf_jpeg_key(&other);
+	CU_ASSERT_NOT_EQUAL(kerf_jpeg_key(&o), cropped);
+	other.crop = KERF_SOURCE_DEFAULT_CROP;
+	CU_ASSERT_EQUAL(kerf_jpeg_key(&other), cropped);
+	other.crop = 0.5;
+	CU_ASSERT_NOT_EQUAL(kerf_jpeg_key(&other), cropped);
+	/* The path, the seed and the limit do not matter. */
+	o.path = "x";
+	o.seed = o.limit = 3;
+	CU_ASSERT_EQUAL(kerf_jpeg_key(&o), kerf_jpeg_key(&same_size));
+}
+
+UNIT_MAIN("source.pictures", UNIT(test_jpeg_beside_its_pixels), UNIT(test_jpegs_that_are_damaged),
+	UNIT(test_jpeg_keys), UNIT(test_exact_pixels), UNIT(test_channels), UNIT(test_crop),
 	UNIT(test_crop_default_and_stretch), UNIT(test_jpeg_levels), UNIT(test_directory),
 	UNIT(test_names_are_names), UNIT(test_truncated), UNIT(test_expected_inputs))
