@@ -207,6 +207,10 @@ static int policy_of(const struct app_settings *s, const struct kerf_plan_candid
 				? "auto"
 				: kerf_codec_info((unsigned)policy->fixed_codec)->name,
 			c[n - 1].cut);
+	if (policy->mode == KERF_PLAN_OFFLOAD && !offered(c, n, 0, policy->fixed_codec))
+		return kerf_err_set(err, -EINVAL,
+			"policy.mode = offload with policy.codec = %s: the frames of this source cannot be sent so",
+			policy->fixed_codec < 0 ? "auto" : kerf_codec_info((unsigned)policy->fixed_codec)->name);
 	return 0;
 }
 

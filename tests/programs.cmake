@@ -53,12 +53,13 @@ kerf_script_test(lab refusals)
 kerf_script_test(lab scenarios)
 kerf_script_test(lab codecs)
 kerf_script_test(lab explain)
+kerf_script_test(lab jpeg)
 kerf_script_test(linkem bridge)
 kerf_script_test(linkem memif)
 kerf_script_test(linkem refusals)
 # They share two cores and the clock with nobody.
 set_tests_properties(device.memif device.memif_huge device.veth device.killed_server
-	device.no_server lab.real lab.codecs linkem.bridge linkem.memif PROPERTIES RUN_SERIAL ON)
+	device.no_server lab.real lab.codecs lab.jpeg linkem.bridge linkem.memif PROPERTIES RUN_SERIAL ON)
 
 add_test(NAME perf.regret
 	COMMAND sh ${PROJECT_SOURCE_DIR}/tests/perf/regret.sh $<TARGET_FILE_DIR:kerf-perf-regret>
