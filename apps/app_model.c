@@ -195,6 +195,7 @@ void app_source_input(const struct kerf_source *s, uint32_t frame, struct kerf_f
 /* ---- JPEGs ---- */
 
 #define DECODE_RUNS 9
+#define ANALYTIC_JPEG_NS 100 /* a byte of the file */
 
 int app_jpeg_open(struct app_jpeg *j, const struct app_settings *s, const struct app_model *m, struct kerf_err *err)
 {
@@ -259,6 +260,6 @@ uint64_t app_source_jpegs(const struct kerf_source *source, const struct app_set
 	*mean_bytes = n ? bytes / n : 0;
 	*decode_ns = (double)s->input.jpeg_decode_ns;
 	if (some && !s->input.jpeg_decode_ns)
-		*decode_ns = decoding_ns(some, s, m);
+		*decode_ns = s->lab.analytic ? ANALYTIC_JPEG_NS * (double)*mean_bytes : decoding_ns(some, s, m);
 	return some ? kerf_jpeg_key(&o) : 0;
 }
