@@ -218,10 +218,10 @@ static void describe(const struct kerf_device *d, const struct frame *f,
 	const struct kerf_graph *g = d->o.model->graph;
 	const struct kerf_tensor *t = &g->tensors[d->o.model->cuts[f->choice.cut].tensors[0]];
 	const bool image = t->n_dims == 4;
+	const int n = f->choice.codec == KERF_CODEC_JPEG ? 0 : t->n_dims; /* a file has no shape */
 
-	/* A file has no shape. */
 	for (int i = 0; i < 4; i++)
-		desc->dims[i] = i < t->n_dims && f->choice.codec != KERF_CODEC_JPEG ? (uint32_t)t->dims[image && i ? i % 3 + 1 : i] : 1;
+		desc->dims[i] = i < n ? (uint32_t)t->dims[image && i ? i % 3 + 1 : i] : 1;
 	desc->n_tensors = (uint8_t)d->o.model->cuts[f->choice.cut].n_tensors;
 	desc->deadline_ns = f->choice.hedge_ns;
 }

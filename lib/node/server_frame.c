@@ -67,7 +67,7 @@ static void learn_slowdown(struct kerf_server *s, const struct job *j, uint64_t 
 	const bool first = s->slowdown == 0 || now - s->slowdown_at_ns > SLOWDOWN_AGE_NS;
 	double promised_ns, ratio;
 
-	if (!s->o.profile)
+	if (!s->o.profile || j->codec == KERF_CODEC_JPEG) /* decoding is not in the profile */
 		return;
 	promised_ns = s->o.whole_ns * kerf_profile_range_ns(s->o.profile, j->cut, nodes) /
 		kerf_profile_range_ns(s->o.profile, 0, nodes);
