@@ -35,6 +35,7 @@ struct app_settings {
 		int mode, codec, objective;
 		uint64_t cut, deadline_ns, hedge_min_ns, probe_every;
 		double hysteresis, hedge_factor, pace_gain, race_share, min_agreement;
+		bool pace_dither;
 		char codecs[KERF_INI_TEXT_LEN], calibration[KERF_INI_TEXT_LEN];
 	} policy;
 	struct {

@@ -231,6 +231,7 @@ struct kerf_device *app_make_device(struct kerf_device_options *o, const struct 
 	o->verify = s->device.verify;
 	o->wait_for_server = s->device.wait_for_server;
 	o->pace_gain = s->policy.pace_gain;
+	o->pace_dither = s->policy.pace_dither;
 	o->race_share = s->policy.race_share;
 	app_source_input(source, 0, &first);
 	if (first.pixels && m->model.pixels.channels)

@@ -334,6 +334,8 @@ static json_t *results_json(const struct app_results *r, const struct app_run *r
 	json_object_set_new(root, "bytes_up", json_integer((json_int_t)net->tx_bytes));
 	json_object_set_new(root, "bytes_down", json_integer((json_int_t)net->rx_bytes));
 	json_object_set_new(root, "probe_bytes", json_integer((json_int_t)net->probe_bytes));
+	json_object_set_new(root, "available_bps",
+		json_real(kerf_cross_available_bps(&kerf_device_link(run->device)->cross)));
 	json_object_set_new(root, "delay_up",
 		json_pack("{s:f, s:f}", "skew_ppm", 1e6 * kerf_device_link(run->device)->delay.skew, "jitter_us",
 			1e-3 * kerf_device_link(run->device)->delay.jitter_ns));

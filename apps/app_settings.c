@@ -60,6 +60,7 @@ static const struct kerf_ini_key device_keys[] = {
 	KEY("policy", "hedge_min", KERF_INI_TIME, policy.hedge_min_ns, "2ms"),
 	KEY("policy", "probe_every", KERF_INI_COUNT, policy.probe_every, "2", .min = 0, .max = 1e6),
 	KEY("policy", "race_share", KERF_INI_REAL, policy.race_share, "0.2", .min = 0.01, .max = 1),
+	KEY("policy", "pace_dither", KERF_INI_BOOL, policy.pace_dither, "no"),
 	KEY("policy", "pace_gain", KERF_INI_REAL, policy.pace_gain, "3", .min = 1, .max = 100),
 };
 

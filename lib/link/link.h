@@ -93,6 +93,19 @@ struct kerf_delay {
  * other. A train is counted once, by its first report; a delay that jumps by more than a minute begins anew. */
 void kerf_delay_update(struct kerf_delay *d, int64_t delay_ns, uint64_t sent_ns);
 
+#define KERF_CROSS_POINTS 64
+
+/* At what pace the last trains that the link limited went in, and came out. Zero-initialise. */
+struct kerf_cross {
+	double sent[KERF_CROSS_POINTS], arrived[KERF_CROSS_POINTS]; /* s per byte */
+	unsigned n, next;
+};
+
+/* Values that are not positive and finite are not looked at. */
+void kerf_cross_update(struct kerf_cross *c, double sent_tau, double tau);
+/* The rate that others leave, in bit/s; 0 = not known: fewer than 16 trains, or all at one pace. */
+double kerf_cross_available_bps(const struct kerf_cross *c);
+
 #define KERF_LINK_BASE_NS (10 * KERF_NS_PER_S) /* the base RTT is the smallest of so long */
 #define KERF_LINK_BASE_SLOTS 20 /* in so many steps */
 #define KERF_LINK_SHORT_PACKETS 64 /* a shorter train is short */
@@ -123,6 +136,7 @@ struct kerf_link {
 	double srtt, rttvar; /* ns, RFC 6298 */
 	double loss; /* EWMA over packets, weight 1/256 */
 	struct kerf_delay delay;
+	struct kerf_cross cross;
 	uint64_t samples[KERF_LABEL_COUNT]; /* counted by label */
 	uint64_t refused;                   /* values out of any sense: counted, not used */
 };

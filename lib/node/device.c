@@ -193,8 +193,10 @@ void device_learn(struct kerf_device *d, const struct kerf_sender *s, const stru
 	refused = d->up.refused;
 	kerf_link_update(&d->up, &sample, now);
 	/* How far the estimate was off, by a sample that the link believes. */
-	if (sample.label == KERF_LABEL_BOTTLENECK && tau > 0 && d->up.refused == refused)
+	if (sample.label == KERF_LABEL_BOTTLENECK && tau > 0 && d->up.refused == refused) {
 		kerf_plan_observe_rate(&d->plan, sample.tau / tau);
+		kerf_cross_update(&d->up.cross, s->msg.tau, sample.tau);
+	}
 	kerf_link_update_loss(&d->up, s->layout.n_packets,
 		KERF_MIN(s->repeats, s->layout.n_packets));
 	if (sample.label != KERF_LABEL_NONE && sample.label != KERF_LABEL_INVALID)

@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "node/device_internal.h"
@@ -226,6 +227,13 @@ static void describe(const struct kerf_device *d, const struct frame *f,
 	desc->deadline_ns = f->choice.hedge_ns;
 }
 
+#define DITHERED_GAIN 1.3 /* still more than others leave */
+
+static double pace_gain(const struct kerf_device *d, const struct frame *f)
+{
+	return d->o.pace_dither && f->number % 2 ? fmin(DITHERED_GAIN, d->pace_gain) : d->pace_gain;
+}
+
 static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	const double tau = kerf_link_tau(&d->up);
@@ -237,7 +245,7 @@ static void send_tensors(struct kerf_device *d, struct frame *f, uint64_t now)
 		.frame = f->number,
 		.cut = (uint16_t)f->choice.cut,
 		.codec = f->choice.codec,
-		.tau = kerf_link_pace_tau(&d->up) / d->pace_gain,
+		.tau = kerf_link_pace_tau(&d->up) / pace_gain(d, f),
 	};
 
 	msg.n_parts = make_parts(d, f, msg.parts);

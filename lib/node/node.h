@@ -195,6 +195,7 @@ struct kerf_device_options {
 	bool wait_for_server;         /* the first frame waits up to 2 s for a session */
 	unsigned skip_backlog;        /* frames that may wait before the oldest is skipped; 0 = 2 */
 	double pace_gain;             /* of the estimated rate, at most; 0 = 3 */
+	bool pace_dither; /* every other frame goes nearer to that rate: kerf_cross_available_bps needs paces that differ */
 	/* When a larger share of the remote frames of late had late results, the device goes on computing as soon as a
 	 * frame is sent and whoever is first wins; 0 = 0.2, 1 = never. */
 	double race_share;

@@ -288,6 +288,26 @@ static void test_cross_traffic(void)
 	}
 }
 
+/* And how much they leave is known where the paces differ. */
+static void test_available_bandwidth(void)
+{
+	static const struct kerf_linkem_step steps[] = {{0, 200000000}};
+
+	for (unsigned i = 0; i <= 4; i++) {
+		struct world *w;
+		double available;
+
+		shaped_cross_bps = i * .2 * 200e6;
+		w = world_create((struct world_options){.frames = 60, .period_ns = PERIOD_NS, .steps = steps,
+			.n_steps = 1, .delay_ns = 500000, .shape = crossed, .pace_dither = true,
+			.policy = {.mode = KERF_PLAN_OFFLOAD, .fixed_codec = KERF_CODEC_U8}});
+		run(w);
+		available = kerf_cross_available_bps(&kerf_device_link(w->device)->cross);
+		CU_ASSERT_DOUBLE_EQUAL(available, 200e6 - shaped_cross_bps, .1 * (200e6 - shaped_cross_bps));
+		world_destroy(w);
+	}
+}
+
 static void controlled(struct kerf_linkem_config *up)
 {
 	up->codel = true;
@@ -534,7 +554,8 @@ static void test_racing_costs_no_time(void)
 UNIT_MAIN("node.scenarios", UNIT(test_a_fall_is_known_after_two_frames), UNIT(test_a_rise_is_followed),
 	UNIT(test_an_outage_of_two_seconds), UNIT(test_a_cross_over_is_not_crossed_again_and_again),
 	UNIT(test_loss_is_estimated), UNIT(test_a_short_queue_slows_the_pace), UNIT(test_base_rtt),
-	UNIT(test_cross_traffic), UNIT(test_codel_does_not_make_it_swing), UNIT(test_clocks_that_differ),
+	UNIT(test_cross_traffic), UNIT(test_available_bandwidth),
+	UNIT(test_codel_does_not_make_it_swing), UNIT(test_clocks_that_differ),
 	UNIT(test_a_loaded_server_is_left), UNIT(test_a_loaded_server_says_so),
 	UNIT(test_hedges_do_not_starve),
 	UNIT(test_two_states), UNIT(test_racing_costs_no_time))

@@ -33,6 +33,7 @@ struct world_options {
 	uint64_t delay_ns, queue_bytes;
 	void (*shape)(struct kerf_linkem_config *up); /* changes what the rest says of the link up */
 	double race_share; /* 0 = the default */
+	bool pace_dither;
 	bool no_verify;    /* comparing holds new frames back while the core is busy */
 	double server_ppm;         /* so much faster goes the server's clock */
 	uint64_t server_offset_ns; /* so far ahead it is */
@@ -302,6 +303,7 @@ static inline void world_make_device(struct world *w, unsigned i)
 		.verify = !w->o.no_verify,
 		.wait_for_server = true,
 		.race_share = w->o.race_share,
+		.pace_dither = w->o.pace_dither,
 		.nonce = 7 + i,
 		.input = world_input,
 		.done = world_done,
