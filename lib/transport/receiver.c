@@ -48,7 +48,7 @@ static size_t own_length_at_most(const struct kerf_header *h, size_t room, unsig
 }
 
 static int make_layout(struct kerf_layout *l, const struct kerf_header *h, struct kerf_part *parts,
-	 unsigned n_parts, uint32_t payload_bytes)
+	unsigned n_parts, uint32_t payload_bytes)
 {
 	if (h->type == KERF_MSG_PROBE) {
 		*l = (struct kerf_layout){.n_packets = h->count};
