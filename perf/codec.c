@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codec/codec.h"
+#include "codec/quant.h"
 #include "perf.h"
 
 struct work {
@@ -39,6 +39,20 @@ static void copy(void *self)
 	}
 }
 
+struct twin {
+	const struct work *work;
+	const struct quant_kernel *kernel;
+};
+
+static void twin_encode(void *self)
+{
+	const struct twin *t = self;
+	const struct work *w = t->work;
+
+	for (unsigned i = 0; i < w->times; i++)
+		t->kernel->q8_encode(w->values, w->n / Q8_VALUES, w->wire);
+}
+
 static void *buffer(struct perf *p, size_t bytes)
 {
 	void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -49,18 +63,23 @@ static void *buffer(struct perf *p, size_t bytes)
 	return memory;
 }
 
-static void add(struct perf *p, const struct work *w, const char *what, const char *size, double target,
-	const struct perf_pair *r)
+static void add(struct perf *p, const struct work *w, const char *codec, const char *what,
+	const char *size, double target, const struct perf_pair *r)
 {
 	char name[64];
 	const double bytes = (double)w->n * sizeof(float) * w->times;
 
-	snprintf(name, sizeof(name), "%s %s, %s", kerf_codec_info(w->codec)->name, what, size);
-	perf_add(p, &(struct perf_figure){.name = name, .value = bytes / r->a_ns,
-			    .unit = "GB/s of f32", .spread = r->spread, .n = r->n,
-			    .peer = "memcpy", .ratio = 1 / r->ratio,
-			    .bound = target > 0 ? PERF_AT_LEAST : PERF_NO_BOUND,
-			    .target = target});
+	snprintf(name, sizeof(name), "%s %s, %s", codec, what, size);
+	perf_add(p,
+		&(struct perf_figure){.name = name,
+			.value = bytes / r->a_ns,
+			.unit = "GB/s of f32",
+			.spread = r->spread,
+			.n = r->n,
+			.peer = "memcpy",
+			.ratio = 1 / r->ratio,
+			.bound = target > 0 ? PERF_AT_LEAST : PERF_NO_BOUND,
+			.target = target});
 }
 
 static void measure(struct perf *p, size_t n, const char *size)
@@ -70,8 +89,10 @@ static void measure(struct perf *p, size_t n, const char *size)
 		double target;
 	} all[] = {{KERF_CODEC_F32, 0.9}, {KERF_CODEC_BF16, 0}, {KERF_CODEC_Q8, 0.7},
 		{KERF_CODEC_Q4, 0}};
-	struct work w = {.n = n, .values = buffer(p, n * sizeof(float)),
-		.copy = buffer(p, n * sizeof(float)), .wire = buffer(p, n * sizeof(float))};
+	struct work w = {.n = n,
+		.values = buffer(p, n * sizeof(float)),
+		.copy = buffer(p, n * sizeof(float)),
+		.wire = buffer(p, n * sizeof(float))};
 	const unsigned rounds = p->quick ? 15 : 101;
 
 	w.times = (unsigned)(8000000 / n + 1);
@@ -80,11 +101,22 @@ static void measure(struct perf *p, size_t n, const char *size)
 	for (unsigned i = 0; i < KERF_ARRAY_LEN(all); i++) {
 		struct perf_pair r;
 
+		const char *codec = kerf_codec_info(all[i].codec)->name;
 		w.codec = all[i].codec;
 		perf_pair_run(encode, &w, copy, &w, rounds, &r);
-		add(p, &w, "encode", size, all[i].target, &r);
+		add(p, &w, codec, "encode", size, all[i].target, &r);
 		perf_pair_run(decode, &w, copy, &w, rounds, &r);
-		add(p, &w, "decode", size, all[i].target, &r);
+		add(p, &w, codec, "decode", size, all[i].target, &r);
+	}
+	/* The one that runs is the first; the others tell whether a wider one is worth it here. */
+	for (unsigned i = 0; i < kerf_quant_n_kernels; i++) {
+		struct twin t = {&w, kerf_quant_kernels[i]};
+		struct perf_pair r;
+
+		if (!t.kernel->supported())
+			continue;
+		perf_pair_run(twin_encode, &t, copy, &w, rounds, &r);
+		add(p, &w, "q8 encode by", t.kernel->name, size, 0, &r);
 	}
 	free(w.values);
 	free(w.copy);

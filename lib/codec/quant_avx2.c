@@ -81,7 +81,86 @@ TARGET static __m256i pack(__m256i a, __m256i b, __m256i c, __m256i d)
 	return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-TARGET static void q8_encode(const float *src, size_t n_blocks, uint8_t *dst)
+/*
+ * Blocks in groups of 8, whose scales are found together: one block alone would wait for its maximum and
+ * then for a division. A group with a value that saturates or is no number goes block by block.
+ */
+#define GROUP 8
+
+TARGET static __m256i max_of_vectors(const float *src, unsigned n)
+{
+	const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+	__m256i m = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)src), magnitude);
+
+	for (unsigned i = 1; i < n; i++)
+		m = _mm256_max_epi32(m,
+			_mm256_and_si256(_mm256_loadu_si256((const __m256i *)(src + 8 * i)),
+				magnitude));
+	return m;
+}
+
+/* The maxima of four vectors side by side, in each 128-bit lane those of the lane. */
+TARGET static __m256i max_of_four(const __m256i m[4])
+{
+	__m256i a = _mm256_max_epi32(_mm256_unpacklo_epi32(m[0], m[1]),
+		_mm256_unpackhi_epi32(m[0], m[1]));
+	__m256i b = _mm256_max_epi32(_mm256_unpacklo_epi32(m[2], m[3]),
+		_mm256_unpackhi_epi32(m[2], m[3]));
+
+	return _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+
+/* Largest magnitude of each block; false when the group needs more care. */
+TARGET static bool largest_of_group(const float *src, unsigned vectors, __m256 *top)
+{
+	__m256i m[GROUP];
+
+	for (unsigned b = 0; b < GROUP; b++)
+		m[b] = max_of_vectors(src + b * 8 * vectors, vectors);
+	__m256i low = max_of_four(m), high = max_of_four(m + 4);
+	*top = _mm256_castsi256_ps(_mm256_max_epi32(_mm256_permute2x128_si256(low, high, 0x20),
+		_mm256_permute2x128_si256(low, high, 0x31)));
+	/* A NaN is not. */
+	return _mm256_movemask_ps(_mm256_cmp_ps(*top, _mm256_set1_ps(QUANT_LARGEST), _CMP_LE_OQ)) ==
+		0xff;
+}
+
+/* quant_scale_q8 of each; |x| x inverse is then at most 127 when rounded. */
+TARGET static void scales_q8(__m256 top, float scale[GROUP], float inverse[GROUP])
+{
+	const __m256 steps = _mm256_set1_ps(127);
+	const __m256 some = _mm256_cmp_ps(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
+
+	_mm256_storeu_ps(scale, _mm256_and_ps(some, _mm256_div_ps(top, steps)));
+	_mm256_storeu_ps(inverse, _mm256_and_ps(some, _mm256_div_ps(steps, top)));
+}
+
+TARGET static __m256i rounded(const float *src, __m256 inverse)
+{
+	return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(src), inverse));
+}
+
+TARGET static bool q8_group(const float *src, uint8_t *dst)
+{
+	float scale[GROUP], inverse[GROUP];
+	__m256 top;
+
+	if (!largest_of_group(src, Q8_VALUES / 8, &top))
+		return false;
+	scales_q8(top, scale, inverse);
+	for (unsigned b = 0; b < GROUP; b++, src += Q8_VALUES, dst += Q8_BYTES) {
+		const __m256 f = _mm256_set1_ps(inverse[b]);
+
+		memcpy(dst, &scale[b], sizeof(scale[b]));
+		for (int i = 0; i < Q8_VALUES; i += 32)
+			_mm256_storeu_si256((__m256i *)(dst + sizeof(scale[b]) + i),
+				pack(rounded(src + i, f), rounded(src + i + 8, f),
+					rounded(src + i + 16, f), rounded(src + i + 24, f)));
+	}
+	return true;
+}
+
+TARGET static void q8_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 {
 	const __m256 most = _mm256_set1_ps(127);
 
@@ -105,6 +184,17 @@ TARGET static void q8_encode(const float *src, size_t n_blocks, uint8_t *dst)
 	}
 }
 
+TARGET static void q8_encode(const float *src, size_t n_blocks, uint8_t *dst)
+{
+	for (; n_blocks >= GROUP; n_blocks -= GROUP) {
+		if (!q8_group(src, dst))
+			q8_blocks(src, GROUP, dst);
+		src += GROUP * Q8_VALUES;
+		dst += GROUP * Q8_BYTES;
+	}
+	q8_blocks(src, n_blocks, dst);
+}
+
 TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
 {
 	for (; n_blocks; n_blocks--, src += Q8_BYTES, dst += Q8_VALUES) {
@@ -113,15 +203,62 @@ TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
 		memcpy(&scale, src, sizeof(scale));
 		__m256 s = _mm256_set1_ps(quant_check(scale, QUANT_SCALE_MAX));
 		for (int i = 0; i < 8; i++) {
-			__m128i q = _mm_loadl_epi64(
-				(const __m128i *)(src + sizeof(scale) + 8 * i));
+			__m128i q = _mm_loadl_epi64((const __m128i *)(src + sizeof(scale) + 8 * i));
 			_mm256_storeu_ps(dst + 8 * i,
 				_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)), s));
 		}
 	}
 }
 
-TARGET static void q4_encode(const float *src, size_t n_blocks, uint8_t *dst)
+/* quant_scale_q4 of each. */
+TARGET static void scales_q4(__m256 top, uint32_t scale[GROUP], float inverse[GROUP])
+{
+	const __m256 some = _mm256_cmp_ps(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
+	__m256i bits = _mm256_castps_si256(_mm256_div_ps(top, _mm256_set1_ps(7)));
+
+	bits = _mm256_and_si256(_mm256_add_epi32(bits, _mm256_set1_epi32(0xffff)),
+		_mm256_and_si256(_mm256_castps_si256(some), _mm256_set1_epi32((int)0xffff0000u)));
+	_mm256_storeu_si256((__m256i *)scale, bits);
+	_mm256_storeu_ps(inverse,
+		_mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(1), _mm256_castsi256_ps(bits))));
+}
+
+/* 16 whole numbers from 0 to 255 as bytes. */
+TARGET static __m128i pack_bytes(__m256i a, __m256i b)
+{
+	/* Saturating to signed words and then to unsigned bytes keeps them. */
+	__m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+
+	return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+
+TARGET static bool q4_group(const float *src, uint8_t *dst)
+{
+	const __m256i eights = _mm256_set1_epi32(8 | 8 << 4);
+	uint32_t scale[GROUP];
+	float inverse[GROUP];
+	__m256 top;
+
+	if (!largest_of_group(src, Q4_VALUES / 8, &top))
+		return false;
+	scales_q4(top, scale, inverse);
+	for (unsigned b = 0; b < GROUP; b++, src += Q4_VALUES, dst += Q4_BYTES) {
+		const __m256 f = _mm256_set1_ps(inverse[b]);
+		const uint16_t upper = (uint16_t)(scale[b] >> 16);
+		__m256i both[2];
+
+		/* (low + 8) + 16 (high + 8), from levels that are at most 7 either way. */
+		for (int i = 0; i < 2; i++)
+			both[i] = _mm256_add_epi32(eights,
+				_mm256_add_epi32(rounded(src + 8 * i, f),
+					_mm256_slli_epi32(rounded(src + 16 + 8 * i, f), 4)));
+		memcpy(dst, &upper, sizeof(upper));
+		_mm_storeu_si128((__m128i *)(dst + sizeof(upper)), pack_bytes(both[0], both[1]));
+	}
+	return true;
+}
+
+TARGET static void q4_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 {
 	const __m256 most = _mm256_set1_ps(7);
 	const __m256i eight = _mm256_set1_epi32(8);
@@ -143,12 +280,19 @@ TARGET static void q4_encode(const float *src, size_t n_blocks, uint8_t *dst)
 		}
 		for (int i = 0; i < 2; i++)
 			q[i] = _mm256_or_si256(q[i], _mm256_slli_epi32(q[i + 2], 4));
-		/* Up to 255: saturating to signed words and then to unsigned bytes keeps them. */
-		__m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[0], q[1]), 0xd8);
-		__m128i bytes = _mm_packus_epi16(
-			_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-		_mm_storeu_si128((__m128i *)(dst + sizeof(scale)), bytes);
+		_mm_storeu_si128((__m128i *)(dst + sizeof(scale)), pack_bytes(q[0], q[1]));
 	}
+}
+
+TARGET static void q4_encode(const float *src, size_t n_blocks, uint8_t *dst)
+{
+	for (; n_blocks >= GROUP; n_blocks -= GROUP) {
+		if (!q4_group(src, dst))
+			q4_blocks(src, GROUP, dst);
+		src += GROUP * Q4_VALUES;
+		dst += GROUP * Q4_BYTES;
+	}
+	q4_blocks(src, n_blocks, dst);
 }
 
 TARGET static void q4_decode(const uint8_t *src, size_t n_blocks, float *dst)
@@ -159,11 +303,11 @@ TARGET static void q4_decode(const uint8_t *src, size_t n_blocks, float *dst)
 		uint16_t bits;
 
 		memcpy(&bits, src, sizeof(bits));
-		__m256 s = _mm256_set1_ps(
-			quant_check(quant_float((uint32_t)bits << 16), QUANT_Q4_SCALE_MAX));
+		__m256 s = _mm256_set1_ps(quant_check(quant_float((uint32_t)bits << 16),
+			QUANT_Q4_SCALE_MAX));
 		for (int i = 0; i < 2; i++) {
-			__m256i both = _mm256_cvtepu8_epi32(
-				_mm_loadl_epi64((const __m128i *)(src + sizeof(bits) + 8 * i)));
+			__m256i both = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(src +
+				sizeof(bits) + 8 * i)));
 			__m256i a = _mm256_sub_epi32(_mm256_and_si256(both, nibble), eight);
 			__m256i b = _mm256_sub_epi32(_mm256_srli_epi32(both, 4), eight);
 			_mm256_storeu_ps(dst + 8 * i, _mm256_mul_ps(_mm256_cvtepi32_ps(a), s));
@@ -172,5 +316,5 @@ TARGET static void q4_decode(const uint8_t *src, size_t n_blocks, float *dst)
 	}
 }
 
-const struct quant_kernel kerf_quant_avx2 = {"avx2", supported, bf16_encode, bf16_decode,
-	q8_encode, q8_decode, q4_encode, q4_decode};
+const struct quant_kernel kerf_quant_avx2 = {
+	"avx2", supported, bf16_encode, bf16_decode, q8_encode, q8_decode, q4_encode, q4_decode};
