@@ -192,10 +192,10 @@ int app_jpeg_open(struct app_jpeg *j, const struct app_settings *s, const struct
 void app_jpeg_close(struct app_jpeg *j);
 /* For kerf_server_options; user is the struct app_jpeg. */
 int app_jpeg_decode(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels);
-/* The key that a device says, 0 when no frame has a JPEG that may travel. *mean_bytes: of those that may; *decode_ns:
- * what decoding takes, as set or as measured here. */
+/* The key that a device says, 0 when no frame has a JPEG that may travel. *mean_bytes: of those that may; *byte_ns:
+ * what decoding takes a byte, as set or as measured here. */
 uint64_t app_source_jpegs(const struct kerf_source *source, const struct app_settings *s, const struct app_model *m,
-	size_t *mean_bytes, double *decode_ns);
+	size_t *mean_bytes, double *byte_ns);
 /* What turns pixels into inputs; channels 0 when the input is no picture. */
 int app_pixel_format(const struct app_settings *s, const struct kerf_graph *g,
 	struct kerf_pixel_format *f, struct kerf_err *err);

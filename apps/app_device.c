@@ -17,7 +17,7 @@ static const int fixed_codecs[] = {
 struct jpegs {
 	uint64_t key; /* 0 = it has none */
 	size_t mean_bytes;
-	double decode_ns;
+	double byte_ns;
 };
 
 static uint64_t cut_wire_bytes(const struct app_model *m, const struct kerf_cut *cut,
@@ -74,11 +74,13 @@ static void add_jpeg(const struct app_model *m, const struct app_settings *s, co
 	if (kerf_layout_make(&layout, kerf_parts_blocks(&part, 1, KERF_CODEC_JPEG),
 		    kerf_codec_info(KERF_CODEC_JPEG)->block_bytes, payload_bytes) < 0)
 		return;
+	const uint64_t wire_bytes = kerf_layout_wire_bytes(&layout, part.n, (uint32_t)s->port.overhead);
 	list[(*n)++] = (struct kerf_plan_candidate){
 		.codec = KERF_CODEC_JPEG,
 		.own_bytes = true,
-		.wire_bytes = kerf_layout_wire_bytes(&layout, part.n, (uint32_t)s->port.overhead),
-		.tail_ns = kerf_profile_range_ns(&m->profile, 0, (unsigned)m->graph->n_nodes) + jpegs->decode_ns,
+		.wire_bytes = wire_bytes,
+		.tail_ns = kerf_profile_range_ns(&m->profile, 0, (unsigned)m->graph->n_nodes),
+		.tail_byte_ns = jpegs->byte_ns * (double)part.n / (double)wire_bytes,
 	};
 }
 
@@ -235,7 +237,7 @@ struct kerf_device *app_make_device(struct kerf_device_options *o, const struct 
 	o->race_share = s->policy.race_share;
 	app_source_input(source, 0, &first);
 	if (first.pixels && m->model.pixels.channels)
-		jpegs.key = app_source_jpegs(source, s, m, &jpegs.mean_bytes, &jpegs.decode_ns);
+		jpegs.key = app_source_jpegs(source, s, m, &jpegs.mean_bytes, &jpegs.byte_ns);
 	o->picture = jpegs.key;
 	if (candidates_of(m, s, first.pixels != NULL, &jpegs, o->net.payload_bytes, &candidates,
 		    &o->n_candidates, err) == 0 &&

@@ -195,6 +195,7 @@ void app_source_input(const struct kerf_source *s, uint32_t frame, struct kerf_f
 /* ---- JPEGs ---- */
 
 #define DECODE_RUNS 9
+#define DECODE_FILES 8
 #define ANALYTIC_JPEG_NS 100 /* a byte of the file */
 
 int app_jpeg_open(struct app_jpeg *j, const struct app_settings *s, const struct app_model *m, struct kerf_err *err)
@@ -221,45 +222,73 @@ int app_jpeg_decode(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels)
 }
 
 /* The fastest of some runs. */
-static double decoding_ns(const struct kerf_frame_data *f, const struct app_settings *s, const struct app_model *m)
+static double decoding_ns(const struct app_jpeg *j, const struct kerf_frame_data *f,
+	uint8_t *pixels)
+{
+	uint64_t best_ns = UINT64_MAX;
+
+	for (unsigned i = 0; i < DECODE_RUNS; i++) {
+		const uint64_t begin_ns = app_clock_ns();
+
+		kerf_jpeg_decode(j->decoder, f->jpeg, f->jpeg_bytes, pixels);
+		best_ns = KERF_MIN(best_ns, app_clock_ns() - begin_ns);
+	}
+	return (double)best_ns;
+}
+
+static bool may_travel(const struct kerf_frame_data *f)
+{
+	return f->jpeg && f->jpeg_bytes <= KERF_JPEG_MAX;
+}
+
+/* A byte of the first few files. */
+static double measured_byte_ns(const struct kerf_source *source, const struct app_settings *s,
+	const struct app_model *m)
 {
 	const struct kerf_tensor *in = &m->graph->tensors[m->graph->input];
 	uint8_t *pixels = malloc((size_t)kerf_tensor_elements(in));
-	uint64_t best_ns = UINT64_MAX;
+	double ns = 0, bytes = 0;
 	struct app_jpeg j;
 
 	if (pixels && app_jpeg_open(&j, s, m, NULL) == 0) {
-		for (unsigned i = 0; i < DECODE_RUNS; i++) {
-			const uint64_t begin_ns = app_clock_ns();
+		for (unsigned i = 0, n = 0; i < kerf_source_count(source) && n < DECODE_FILES;
+			i++) {
+			const struct kerf_frame_data *f = kerf_source_frame(source, i);
 
-			app_jpeg_decode(&j, f->jpeg, f->jpeg_bytes, pixels);
-			best_ns = KERF_MIN(best_ns, app_clock_ns() - begin_ns);
+			if (!may_travel(f))
+				continue;
+			ns += decoding_ns(&j, f, pixels);
+			bytes += (double)f->jpeg_bytes;
+			n++;
 		}
 		app_jpeg_close(&j);
 	}
 	free(pixels);
-	return best_ns < UINT64_MAX ? (double)best_ns : 0;
+	return bytes > 0 ? ns / bytes : 0;
 }
 
-uint64_t app_source_jpegs(const struct kerf_source *source, const struct app_settings *s, const struct app_model *m,
-	size_t *mean_bytes, double *decode_ns)
+uint64_t app_source_jpegs(const struct kerf_source *source, const struct app_settings *s,
+	const struct app_model *m, size_t *mean_bytes, double *byte_ns)
 {
 	const struct kerf_source_options o = source_options(s, m->graph);
-	const struct kerf_frame_data *some = NULL;
 	size_t n = 0, bytes = 0;
 
+	*mean_bytes = 0;
+	*byte_ns = 0;
 	for (unsigned i = 0; i < kerf_source_count(source); i++) {
 		const struct kerf_frame_data *f = kerf_source_frame(source, i);
 
-		if (!f->jpeg || f->jpeg_bytes > KERF_JPEG_MAX)
+		if (!may_travel(f))
 			continue;
-		some = f;
 		bytes += f->jpeg_bytes;
 		n++;
 	}
-	*mean_bytes = n ? bytes / n : 0;
-	*decode_ns = (double)s->input.jpeg_decode_ns;
-	if (some && !s->input.jpeg_decode_ns)
-		*decode_ns = s->lab.analytic ? ANALYTIC_JPEG_NS * (double)*mean_bytes : decoding_ns(some, s, m);
-	return some ? kerf_jpeg_key(&o) : 0;
+	if (!n)
+		return 0;
+	*mean_bytes = bytes / n;
+	if (s->input.jpeg_decode_ns)
+		*byte_ns = (double)s->input.jpeg_decode_ns / (double)*mean_bytes;
+	else
+		*byte_ns = s->lab.analytic ? ANALYTIC_JPEG_NS : measured_byte_ns(source, s, m);
+	return kerf_jpeg_key(&o);
 }

@@ -182,7 +182,7 @@ static int make_server(struct lab *lab, struct kerf_err *err)
 	size_t mean_bytes;
 
 	if (is_virtual(lab))
-		app_source_jpegs(lab->source, s, &lab->model, &mean_bytes, &o.decode_ns);
+		app_source_jpegs(lab->source, s, &lab->model, &mean_bytes, &o.decode_byte_ns);
 	lab->server_compute = make_compute(lab, &c, err);
 	if (!lab->server_compute)
 		return -ENOMEM;

@@ -69,7 +69,7 @@ static void choose(void *self)
 			.sigma = .1};
 
 		kerf_plan_choose(&p->plan, &in, &c);
-		kerf_plan_observe(&p->plan, c.candidate, c.head_ns, c.tail_ns);
+		kerf_plan_observe(&p->plan, &c, c.head_ns, c.tail_ns);
 		p->sink += c.candidate;
 	}
 }

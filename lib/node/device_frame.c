@@ -304,7 +304,7 @@ static void complete(struct kerf_device *d, struct frame *f, enum kerf_where whe
 		const uint64_t away = now - f->sent_ns, server = r->queue_ns + r->tail_ns;
 
 		r->net_ns = away > server ? away - server : 0;
-		kerf_plan_observe(&d->plan, f->choice.candidate, (double)r->head_ns,
+		kerf_plan_observe(&d->plan, &f->choice, (double)r->head_ns,
 			(double)r->tail_ns);
 	} else {
 		output = d->o.compute->ops->tensor(d->o.compute->self, f->slot,
@@ -383,7 +383,7 @@ static void computed(struct kerf_device *d, struct frame *f, uint64_t now)
 	}
 	f->record.head_ns = took;
 	if (f->choice.local) {
-		kerf_plan_observe(&d->plan, f->choice.candidate, (double)took, 0);
+		kerf_plan_observe(&d->plan, &f->choice, (double)took, 0);
 		complete(d, f, KERF_WHERE_LOCAL, now);
 	} else {
 		send_tensors(d, f, now);

@@ -210,7 +210,7 @@ static void learn_from_server(struct kerf_device *d, const struct frame *f, uint
 	const uint64_t way_ns = kerf_link_base_rtt_ns(&d->up);
 
 	if (f->arrived_ns && now - f->arrived_ns > way_ns)
-		kerf_plan_observe_late(&d->plan, f->choice.candidate,
+		kerf_plan_observe_late(&d->plan, &f->choice,
 			(double)(now - f->arrived_ns - way_ns));
 }
 

@@ -256,11 +256,11 @@ struct kerf_server_options {
 	 * NULL = they do not. Borrowed. */
 	const struct kerf_profile *profile;
 	/* JPEG bytes -> the input's pixels: 0, or negative for what is no such picture. picture: what decides the pixels;
-	 * devices that have another number send none. decode_ns: what it takes in virtual time. */
+	 * devices that have another number send none. decode_byte_ns: what it takes in virtual time, a byte of the file. */
 	int (*decode)(void *user, const uint8_t *jpeg, size_t n, uint8_t *pixels);
 	void *user;
 	uint64_t picture;
-	double decode_ns;
+	double decode_byte_ns;
 	unsigned max_sessions;        /* 0 = 16 */
 	uint64_t idle_ns;             /* a session without packets ends; 0 = 30 s */
 };

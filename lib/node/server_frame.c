@@ -265,7 +265,7 @@ static bool begin(struct kerf_server *s, struct job *j, uint64_t now)
 	c->ops->begin(c->self, j->slot, j->cut, s->o.model->graph->n_nodes, now, true);
 	if (kerf_codec_info(j->codec)->is_bytes)
 		c->ops->before(c->self, j->slot, load_picture, &p,
-			j->codec == KERF_CODEC_JPEG ? s->o.decode_ns : 0, now);
+			j->codec == KERF_CODEC_JPEG ? s->o.decode_byte_ns * (double)j->jpeg_bytes : 0, now);
 	if (!p.good) {
 		struct kerf_report r = {.of_type = KERF_MSG_DATA,
 			.flags = KERF_REPORT_BUSY,

@@ -94,7 +94,7 @@ void kerf_plan_predict(const struct kerf_plan *p, unsigned candidate,
 			(double)in->result_ns + fmax(0, (double)in->queue_ns - out->core_ns - out->head_ns);
 		const double there_ns = out->core_ns + out->head_ns + out->net_ns - (double)in->result_ns;
 		out->wait_ns = (double)in->wait_ns + fmax(0, (double)in->own_ns - there_ns);
-		out->tail_ns = p->theta_tail * c->tail_ns;
+		out->tail_ns = p->theta_tail * plan_tail_ns(c, c->wire_bytes);
 	}
 	out->total_ns = out->core_ns + out->head_ns + out->net_ns + out->wait_ns + out->tail_ns;
 	out->wire_ns = wire_ns;

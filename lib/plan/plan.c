@@ -39,11 +39,11 @@ static int check_candidates(struct kerf_plan *p, struct kerf_err *err)
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct kerf_plan_candidate *c = &p->candidates[i];
 
-		if (c->cut < 0 || c->head_ns < 0 || c->tail_ns < 0)
+		if (c->cut < 0 || c->head_ns < 0 || c->tail_ns < 0 || !(c->tail_byte_ns >= 0))
 			return kerf_err_set(err, -EINVAL,
-				"plan: candidate %u: cut %d, head %g ns, tail %g ns, expected none "
-				"negative",
-				i, c->cut, c->head_ns, c->tail_ns);
+				"plan: candidate %u: cut %d, head %g ns, tail %g ns and %g ns a byte, expected "
+				"none negative",
+				i, c->cut, c->head_ns, c->tail_ns, c->tail_byte_ns);
 		if (c->local) {
 			p->local = i;
 			n_local++;
@@ -59,6 +59,11 @@ static int check_candidates(struct kerf_plan *p, struct kerf_err *err)
 		return kerf_err_set(err, -EINVAL,
 			"plan: %u candidates have bytes of each frame's own, expected at most one", n_own);
 	return 0;
+}
+
+double plan_tail_ns(const struct kerf_plan_candidate *c, uint64_t wire_bytes)
+{
+	return c->tail_ns + (c->own_bytes ? c->tail_byte_ns * (double)wire_bytes : 0);
 }
 
 static bool is_finite(const struct kerf_plan_candidate *c)
@@ -104,7 +109,7 @@ static void set_terms(struct kerf_plan *p, unsigned i)
 
 	/* NaN would compare as neither less nor more. */
 	p->terms.head[i] = is_allowed(p, i) && is_finite(c) ? c->head_ns : INFINITY;
-	p->terms.tail[i] = c->local || !is_finite(c) ? 0 : c->tail_ns;
+	p->terms.tail[i] = c->local || !is_finite(c) ? 0 : plan_tail_ns(c, c->wire_bytes);
 	p->terms.bytes[i] = c->local ? 0 : (double)c->wire_bytes;
 	p->terms.away[i] = !c->local;
 }
@@ -299,15 +304,15 @@ static void learn(double *theta, int *side, double measured_ns, double profile_n
 		*theta += THETA_WEIGHT * (ratio - *theta);
 }
 
-void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns)
+void kerf_plan_observe(struct kerf_plan *p, const struct kerf_plan_choice *chosen, double head_ns, double tail_ns)
 {
-	if (candidate >= p->n)
+	if (chosen->candidate >= p->n)
 		return;
-	const struct kerf_plan_candidate *c = &p->candidates[candidate];
+	const struct kerf_plan_candidate *c = &p->candidates[chosen->candidate];
 
 	learn(&p->theta_head, &p->head_side, head_ns, c->head_ns);
 	if (!c->local)
-		learn(&p->theta_tail, &p->tail_side, tail_ns, c->tail_ns);
+		learn(&p->theta_tail, &p->tail_side, tail_ns, plan_tail_ns(c, chosen->wire_bytes));
 }
 
 void kerf_plan_server_speed(struct kerf_plan *p, double theta)
@@ -325,11 +330,11 @@ void kerf_plan_server_slowdown(struct kerf_plan *p, double factor)
 		p->theta_tail = fmax(p->theta_tail, p->theta_base);
 }
 
-void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns)
+void kerf_plan_observe_late(struct kerf_plan *p, const struct kerf_plan_choice *chosen, double tail_ns)
 {
-	if (candidate >= p->n || p->candidates[candidate].local)
+	if (chosen->candidate >= p->n || p->candidates[chosen->candidate].local)
 		return;
-	const double profile_ns = p->candidates[candidate].tail_ns;
+	const double profile_ns = plan_tail_ns(&p->candidates[chosen->candidate], chosen->wire_bytes);
 
 	if (isfinite(tail_ns) && isfinite(profile_ns) && profile_ns > 0)
 		p->theta_tail = fmax(p->theta_tail, fmin(tail_ns / profile_ns, THETA_MAX));

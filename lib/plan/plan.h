@@ -28,6 +28,7 @@ struct kerf_plan_candidate {
 	bool own_bytes;      /* which differ from frame to frame: kerf_plan_input says them; one candidate at most */
 	double head_ns;      /* on the device, encoding included */
 	double tail_ns;      /* on the server, decoding included */
+	double tail_byte_ns; /* more of it for each of the frame's own bytes */
 };
 
 enum kerf_plan_mode { KERF_PLAN_DYNAMIC, KERF_PLAN_FIXED, KERF_PLAN_LOCAL, KERF_PLAN_OFFLOAD };
@@ -156,11 +157,11 @@ void kerf_plan_server_speed(struct kerf_plan *p, double theta);
  */
 void kerf_plan_server_slowdown(struct kerf_plan *p, double factor);
 /* The tail has taken at least so long and is not done: the server is slower than thought. */
-void kerf_plan_observe_late(struct kerf_plan *p, unsigned candidate, double tail_ns);
+void kerf_plan_observe_late(struct kerf_plan *p, const struct kerf_plan_choice *chosen, double tail_ns);
 /* Time that the whole network still needs on the device behind a candidate's head. */
 double kerf_plan_rest_ns(const struct kerf_plan *p, unsigned candidate);
-/* Measured times of a frame that ran candidate i; 0 = not measured. */
-void kerf_plan_observe(struct kerf_plan *p, unsigned candidate, double head_ns, double tail_ns);
+/* Measured times of a frame that ran as it was chosen to; 0 = not measured. */
+void kerf_plan_observe(struct kerf_plan *p, const struct kerf_plan_choice *chosen, double head_ns, double tail_ns);
 /* A train took `factor` times as long as the link's estimate had said. */
 void kerf_plan_observe_rate(struct kerf_plan *p, double factor);
 /* A link sample arrived: the probe counter starts again. */

@@ -7,6 +7,9 @@
 
 #define PLAN_PACKET_BYTES 1538 /* of the link, for counting packets */
 
+/* Of a frame with so many bytes on the wire, by the profile. */
+double plan_tail_ns(const struct kerf_plan_candidate *c, uint64_t wire_bytes);
+
 static inline bool plan_is_sampled(const struct kerf_plan_input *in)
 {
 	return isfinite(in->tau) && in->tau > 0;

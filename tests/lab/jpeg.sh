@@ -30,6 +30,10 @@ expect "b.jpg as jpeg" "$(used chosen 1 jpeg)" -gt 20
 expect "c.ppm as jpeg" "$(used chosen 2 jpeg)" -eq 0
 awk -F, 'NR > 30 && $1 % 3 == 1 && $4 == "jpeg" && ($5 < 20305 || $5 > 25000)' "$work/chosen.csv" | grep -q . &&
 	fail "b.jpg did not travel as it is"
+# Decoding takes time by a file's size: at 200 ns a byte b.jpg is slower than its pixels, a.jpg is not.
+run sizes -s input.jpeg_decode=2060us -s link.up.rate=1G -s device.frames=90
+expect "small files as jpeg" "$(used sizes 0 jpeg)" -gt 20
+expect "large files as jpeg" "$(used sizes 1 jpeg)" -lt 5
 run never -s policy.codecs=f32 -s link.up.rate=20M -s device.frames=30
 expect "jpeg that was not allowed" "$(grep -c jpeg "$work/never.csv")" -eq 0
 

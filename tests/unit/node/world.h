@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WORLD_JPEG_BYTE_NS (1.0 * MS / 15000) /* of decoding */
+
 #include <rte_eal.h>
 #include <rte_ether.h>
 #include <rte_mbuf.h>
@@ -233,7 +235,10 @@ static inline void world_add_candidate(struct world *w, unsigned k, enum kerf_co
 		c.wire_bytes = kerf_layout_wire_bytes(&l,
 			kerf_parts_bytes(parts, (unsigned)cut->n_tensors, codec), 24);
 	}
-	c.own_bytes = codec == KERF_CODEC_JPEG;
+	if (codec == KERF_CODEC_JPEG) {
+		c.own_bytes = true;
+		c.tail_byte_ns = WORLD_JPEG_BYTE_NS;
+	}
 	w->candidates[w->n_candidates++] = c;
 }
 
@@ -266,7 +271,7 @@ static inline void world_make_server(struct world *w)
 		o.decode = world_decode;
 		o.user = w;
 		o.picture = w->o.other_pictures ? 2 : 1;
-		o.decode_ns = 1 * MS;
+		o.decode_byte_ns = WORLD_JPEG_BYTE_NS;
 	}
 	o.whole_ns = kerf_profile_range_ns(&w->server_profile, 0,
 		(unsigned)w->server_graph->n_nodes);

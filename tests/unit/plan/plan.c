@@ -28,6 +28,14 @@ static const struct kerf_plan_options dynamic = {
 	.probe_every = 3,
 };
 
+static const struct kerf_plan_choice *ran(unsigned candidate)
+{
+	static struct kerf_plan_choice c;
+
+	c = (struct kerf_plan_choice){.candidate = candidate};
+	return &c;
+}
+
 static struct kerf_plan make(struct kerf_plan_options o)
 {
 	struct kerf_plan p;
@@ -375,17 +383,17 @@ static void test_theta_moves_every_prediction(void)
 	struct kerf_plan_choice c;
 	struct kerf_plan_input in = link_at(1e-9);
 
-	kerf_plan_observe(&p, 1, 40 * MS, 0); /* twice its profile; tail not measured */
+	kerf_plan_observe(&p, ran(1), 40 * MS, 0); /* twice its profile; tail not measured */
 	CU_ASSERT_DOUBLE_EQUAL(p.theta_head, 1 + 1.0 / 16, 1e-12);
 	CU_ASSERT_EQUAL(p.theta_tail, 1);
 	for (unsigned i = 0; i < 300; i++)
-		kerf_plan_observe(&p, 1, 40 * MS, 15 * MS);
+		kerf_plan_observe(&p, ran(1), 40 * MS, 15 * MS);
 	kerf_plan_predict(&p, 1, &in, &c);
 	CU_ASSERT_DOUBLE_EQUAL(c.head_ns, 40 * MS, 10);
 	CU_ASSERT_DOUBLE_EQUAL(c.tail_ns, 15 * MS, 10);
 	kerf_plan_predict(&p, 2, &in, &c); /* a cut that was not run */
 	CU_ASSERT_DOUBLE_EQUAL(c.head_ns, 200 * MS, 10);
-	kerf_plan_observe(&p, 2, 100 * MS, 1); /* local has no tail */
+	kerf_plan_observe(&p, ran(2), 100 * MS, 1); /* local has no tail */
 	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 3, 1e-6);
 	kerf_plan_destroy(&p);
 }
@@ -397,13 +405,13 @@ static void test_junk_observations(void)
 
 	for (size_t i = 0; i < KERF_ARRAY_LEN(junk); i++)
 		for (unsigned c = 0; c < 5; c++)
-			kerf_plan_observe(&p, c, junk[i], junk[i]);
-	kerf_plan_observe(&p, 0, 5 * MS, 0); /* a profile of 0 has no ratio */
-	kerf_plan_observe(&p, 3, 5 * MS, 5 * MS);
-	kerf_plan_observe(&p, UINT32_MAX, 5 * MS, 5 * MS);
+			kerf_plan_observe(&p, ran(c), junk[i], junk[i]);
+	kerf_plan_observe(&p, ran(0), 5 * MS, 0); /* a profile of 0 has no ratio */
+	kerf_plan_observe(&p, ran(3), 5 * MS, 5 * MS);
+	kerf_plan_observe(&p, ran(UINT32_MAX), 5 * MS, 5 * MS);
 	CU_ASSERT(p.theta_head == 1 && p.theta_tail == 1);
 	for (unsigned i = 0; i < 1000; i++)
-		kerf_plan_observe(&p, 1, 1e300, 1e-300);
+		kerf_plan_observe(&p, ran(1), 1e300, 1e-300);
 	CU_ASSERT_DOUBLE_EQUAL(p.theta_head, 64, 1e-9);
 	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 1.0 / 64, 1e-9);
 	kerf_plan_destroy(&p);
@@ -643,17 +651,17 @@ static void test_slow_server(void)
 
 	kerf_plan_server_speed(&p, 1);
 	CU_ASSERT_EQUAL(choose(&p, in).cut, 0);
-	kerf_plan_observe_late(&p, 0, 5 * MS); /* less than the profile says: no news */
+	kerf_plan_observe_late(&p, ran(0), 5 * MS); /* less than the profile says: no news */
 	CU_ASSERT_EQUAL(p.theta_tail, 1);
-	kerf_plan_observe_late(&p, 0, 400 * MS);
+	kerf_plan_observe_late(&p, ran(0), 400 * MS);
 	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 40, 1e-9);
 	CU_ASSERT_TRUE(choose(&p, in).local);
 	while (choose(&p, in).local && frames < 1000)
 		frames++;
 	CU_ASSERT(frames > 20 && frames < 200);
-	kerf_plan_observe_late(&p, 0, NAN);
-	kerf_plan_observe_late(&p, 2, 1e18);
-	kerf_plan_observe_late(&p, 99, 1e18);
+	kerf_plan_observe_late(&p, ran(0), NAN);
+	kerf_plan_observe_late(&p, ran(2), 1e18);
+	kerf_plan_observe_late(&p, ran(99), 1e18);
 	CU_ASSERT(p.theta_tail < 40);
 	CU_ASSERT_DOUBLE_EQUAL(kerf_plan_rest_ns(&p, 1), 80 * MS, 1);
 	kerf_plan_destroy(&p);
@@ -689,7 +697,33 @@ static void test_a_server_that_says_it_is_slow(void)
 	kerf_plan_destroy(&p);
 }
 
-UNIT_MAIN("plan.plan", UNIT(test_a_server_that_says_it_is_slow), UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
+/* A file of its own size each time, which costs time by its size on the link and on the server. */
+static void test_bytes_of_the_frame_s_own(void)
+{
+	struct kerf_plan_candidate c[4] = {three[0], three[1], three[2],
+		{.codec = 5, .own_bytes = true, .wire_bytes = 1, .tail_ns = 10 * MS, .tail_byte_ns = 100}};
+	struct kerf_plan p;
+
+	CU_ASSERT_EQUAL_FATAL(kerf_plan_create(&p, &dynamic, c, 4, NULL), 0);
+	struct kerf_plan_input in = link_at(1e-8);
+	CU_ASSERT_EQUAL(choose(&p, in).codec, 1); /* this one has none */
+	in.own_bytes = 20000;
+	const struct kerf_plan_choice small = choose(&p, in);
+	CU_ASSERT_EQUAL(small.codec, 5);
+	CU_ASSERT_DOUBLE_EQUAL(small.tail_ns, 12 * MS, 1);
+	in.own_bytes = 100000; /* fewer bytes than the pixels, but 9 ms more of decoding than 4 ms of link */
+	CU_ASSERT_EQUAL(choose(&p, in).codec, 1);
+	CU_ASSERT_DOUBLE_EQUAL(p.terms.tail[3], 20 * MS, 1);
+	/* The small one comes back, as predicted, after a larger one was weighed. */
+	kerf_plan_observe(&p, &small, 0, 12 * MS);
+	kerf_plan_observe_late(&p, &small, 12 * MS);
+	CU_ASSERT_DOUBLE_EQUAL(p.theta_tail, 1, 1e-9);
+	kerf_plan_destroy(&p);
+	c[3].tail_byte_ns = NAN;
+	CU_ASSERT_EQUAL(kerf_plan_create(&p, &dynamic, c, 4, NULL), -EINVAL);
+}
+
+UNIT_MAIN("plan.plan", UNIT(test_bytes_of_the_frame_s_own), UNIT(test_a_server_that_says_it_is_slow), UNIT(test_parts_of_a_prediction), UNIT(test_crossovers),
 	UNIT(test_no_ping_pong), UNIT(test_hysteresis_yields_to_a_real_gain),
 	UNIT(test_argmin_against_brute_force), UNIT(test_ties_go_to_the_earlier),
 	UNIT(test_unreachable_is_local_in_every_mode), UNIT(test_no_sample_is_local_with_a_probe),
