@@ -4,7 +4,7 @@ BUILD_PACKAGES=(gcc g++ make cmake pkg-config dpdk-dev libdnnl-dev libnuma-dev l
 	libprotobuf-c-dev protobuf-c-compiler libonnx-dev libavformat-dev libavcodec-dev libavutil-dev
 	libswscale-dev libjansson-dev libssl-dev)
 VIDEO_PACKAGES=(python3-imageio)
-TEST_PACKAGES=(iproute2 iputils-ping gnuplot-nox)
+TEST_PACKAGES=(iproute2 iputils-ping gnuplot-nox libonnx-testdata)
 
 # Installs those of the given packages that are missing, with apt-get and nothing else.
 install_packages() {

@@ -71,3 +71,9 @@ add_test(NAME perf.paper_grid
 		${CMAKE_CURRENT_BINARY_DIR}/perf.paper_grid
 	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 set_tests_properties(perf.paper_grid PROPERTIES TIMEOUT 300)
+
+# ONNX's own cases (Debian's libonnx-testdata).
+add_executable(conformance conformance/conformance.c)
+target_link_libraries(conformance kerf_engine kerf_onnx_pb m)
+add_test(NAME conformance COMMAND conformance /usr/share/libonnx-testdata/data)
+set_tests_properties(conformance PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
