@@ -203,6 +203,7 @@ int kerf_lower_concat(struct builder *b, const struct kerf_node *n);
 int kerf_lower_reshape(struct builder *b, const struct kerf_node *n);
 int kerf_lower_transpose(struct builder *b, const struct kerf_node *n);
 int kerf_lower_pad(struct builder *b, const struct kerf_node *n);
+int kerf_lower_slice(struct builder *b, const struct kerf_node *n);
 
 /* ---- how tensors lie (layout.c) ---- */
 

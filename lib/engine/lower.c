@@ -276,6 +276,7 @@ static int (*const lower[KERF_OP_COUNT])(struct builder *, const struct kerf_nod
 	[KERF_OP_SOFTMAX] = kerf_lower_softmax,
 	[KERF_OP_TRANSPOSE] = kerf_lower_transpose,
 	[KERF_OP_PAD] = kerf_lower_pad,
+	[KERF_OP_SLICE] = kerf_lower_slice,
 };
 
 static void find_last_uses(struct builder *b)

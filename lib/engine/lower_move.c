@@ -1,4 +1,4 @@
-/* Lowering of operators that only move values: concat, reshape, transpose, pad. */
+/* Lowering of operators that only move values: concat, reshape, transpose, pad, slice. */
 #include "engine/internal.h"
 
 /* A copy step over a nest that is already set up. */
@@ -178,5 +178,30 @@ int kerf_lower_pad(struct builder *b, const struct kerf_node *n)
 	}
 	nest.start[0] = n->pads[0] * to[2] + n->pads[1] * to[3];
 	rc = emit_copy(b, "pad", kerf_step_pad, y, x, nest);
+	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_slice(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
+				 *ty = &b->g->tensors[n->output];
+	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
+	int order[KERF_MAX_DIMS];
+	struct nest nest = {.n_dims = ty->n_dims};
+	struct operand x, y;
+	int rc = input_and_output(b, n, &x, &y);
+
+	if (rc < 0)
+		return rc;
+	kerf_memory_strides(tx, from);
+	kerf_memory_strides(ty, to);
+	kerf_memory_order(ty, order);
+	for (int i = 0; i < ty->n_dims; i++) {
+		nest.extent[i] = ty->dims[order[i]];
+		nest.stride[0][i] = to[order[i]];
+		nest.stride[1][i] = from[order[i]] * n->steps[order[i]];
+		nest.start[1] += from[order[i]] * n->starts[order[i]];
+	}
+	rc = emit_copy(b, "slice", kerf_step_copy, y, x, nest);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
 }

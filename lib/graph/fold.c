@@ -80,15 +80,26 @@ static struct walk walk_permuted(const struct kerf_tensor *out, const struct ker
 	return w;
 }
 
+static struct walk walk_sliced(const struct kerf_tensor *out, const struct kerf_tensor *in, const struct kerf_node *n)
+{
+	struct walk w = walk_over(out);
+	int64_t strides[KERF_MAX_DIMS];
+
+	dense_strides(in, strides);
+	for (int d = 0; d < out->n_dims; d++) {
+		w.strides[d] = strides[d] * n->steps[d];
+		w.offset += strides[d] * n->starts[d];
+	}
+	return w;
+}
+
 static size_t element_bytes(const struct kerf_tensor *t)
 {
 	return t->dtype == KERF_F32 ? sizeof(float) : sizeof(int64_t);
 }
 
-static void transpose_constant(const struct kerf_tensor *in, const struct kerf_tensor *out,
-	const int *perm, void *to)
+static void copy_constant(const struct kerf_tensor *in, const struct kerf_tensor *out, struct walk w, void *to)
 {
-	struct walk w = walk_permuted(out, in, perm);
 	size_t bytes = element_bytes(in);
 	int64_t n = kerf_tensor_elements(out);
 
@@ -122,6 +133,7 @@ static bool foldable(const struct rewrite *r, const struct kerf_node *n)
 	switch (n->op) {
 	case KERF_OP_RESHAPE:
 	case KERF_OP_TRANSPOSE:
+	case KERF_OP_SLICE:
 		return t[n->inputs[0]].dtype == t[n->output].dtype;
 	case KERF_OP_ADD:
 	case KERF_OP_MUL:
@@ -138,7 +150,9 @@ static void compute_constant(const struct rewrite *r, const struct kerf_node *n,
 	if (n->op == KERF_OP_RESHAPE)
 		memcpy(to, a->data, kerf_tensor_bytes(out));
 	else if (n->op == KERF_OP_TRANSPOSE)
-		transpose_constant(a, out, n->perm, to);
+		copy_constant(a, out, walk_permuted(out, a, n->perm), to);
+	else if (n->op == KERF_OP_SLICE)
+		copy_constant(a, out, walk_sliced(out, a, n), to);
 	else
 		combine_constants(n->op, a, &t[n->inputs[1]], out, to);
 }

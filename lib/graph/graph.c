@@ -179,6 +179,7 @@ const char *kerf_op_name(enum kerf_op op)
 		[KERF_OP_SOFTMAX] = "softmax",
 		[KERF_OP_TRANSPOSE] = "transpose",
 		[KERF_OP_PAD] = "pad",
+		[KERF_OP_SLICE] = "slice",
 	};
 
 	assert(op >= 0 && op < KERF_OP_COUNT);

@@ -47,6 +47,7 @@ enum kerf_op {
 	KERF_OP_SOFTMAX, /* x along .axis */
 	KERF_OP_TRANSPOSE, /* x by .perm */
 	KERF_OP_PAD, /* x, zeros by .pads on H and W */
+	KERF_OP_SLICE, /* x: .counts values of each dimension, from .starts on in steps of .steps */
 	KERF_OP_COUNT
 };
 
@@ -82,6 +83,7 @@ struct kerf_node {
 	float epsilon;          /* BATCHNORM */
 	int axis;
 	int perm[KERF_MAX_DIMS];
+	int starts[KERF_MAX_DIMS], steps[KERF_MAX_DIMS], counts[KERF_MAX_DIMS]; /* SLICE; steps may be negative */
 
 	/* Set by kerf_graph_optimize on CONV and GEMM, ADD and MUL: out = act(op(...) + residual).
 	 * */

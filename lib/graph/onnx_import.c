@@ -168,7 +168,7 @@ static int find_output(struct onnx_import *imp)
 		return kerf_err_set(imp->err, -EINVAL, "the model has no output");
 	const struct onnx_value *v = output_value(imp, 0);
 	const char *name = p->output[0]->name ? p->output[0]->name : "";
-	if (!v || v->position > 0)
+	if (!v || (v->position > 0 && v->tensor == KERF_NONE))
 		return kerf_err_set(
 			imp->err, -EINVAL, "output %.100s is the first output of no node", name);
 	if (v->tensor == KERF_NONE || imp->g->tensors[v->tensor].producer == KERF_NONE)
@@ -279,6 +279,16 @@ static int rename_tensor(struct onnx_import *imp, int id, const char *name)
 	free(imp->g->tensors[id].name);
 	imp->g->tensors[id].name = copy;
 	return 0;
+}
+
+int onnx_set_output(struct onnx_import *imp, const Onnx__NodeProto *n, size_t i, int id)
+{
+	struct onnx_value *v = onnx_find_value(imp, n->output[i]);
+
+	if (!v)
+		return 0;
+	v->tensor = id;
+	return rename_tensor(imp, id, v->name);
 }
 
 static int import_node(struct onnx_import *imp, const Onnx__NodeProto *n)

@@ -4,7 +4,7 @@
  * A file is checked as bytes (onnx_guard.c), unpacked by protobuf-c, and then imported: the values
  * of the ONNX graph are collected and sorted by name (onnx_import.c), its nodes put in topological
  * order (onnx_order.c), and each node turned into kerf nodes (onnx_ops.c, onnx_window.c,
- * onnx_shapes.c).
+ * onnx_shapes.c, onnx_slice.c).
  */
 #pragma once
 
@@ -106,7 +106,10 @@ int onnx_float_either(const struct onnx_import *imp, const Onnx__NodeProto *n, i
 int onnx_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, int64_t axis, int n_dims,
 	int *result);
 
-/* ---- onnx_ops.c, onnx_window.c, onnx_shapes.c ---- */
+/* What the node computes as its output i > 0, if anybody reads that. */
+int onnx_set_output(struct onnx_import *imp, const Onnx__NodeProto *n, size_t i, int id);
+
+/* ---- onnx_ops.c, onnx_window.c, onnx_shapes.c, onnx_slice.c ---- */
 
 /* Appends k under a unique name made of the ONNX node's name and `suffix` ("" for the only one). */
 int onnx_emit(
@@ -128,6 +131,7 @@ struct onnx_operator {
 	const char *name;
 	int min_inputs, max_inputs;
 	int (*import)(struct onnx_import *imp, const Onnx__NodeProto *n);
+	bool many_outputs; /* it sets those after the first with onnx_set_output */
 };
 
 const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n);
@@ -145,6 +149,9 @@ int onnx_import_reshape(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_squeeze(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_unsqueeze(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_slice(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_gather(struct onnx_import *imp, const Onnx__NodeProto *n);
 
 /* ---- onnx_write.c ---- */
 

@@ -25,7 +25,7 @@ static int check_names(const struct onnx_import *imp)
 			if (!v)
 				return onnx_fail(
 					imp, n, "input %.100s is defined nowhere", n->input[j]);
-			if (v->position > 0)
+			if (v->position > 0 && !onnx_find_operator(imp->proto->node[v->node])->many_outputs)
 				return onnx_fail(imp, n,
 					"input %.100s is output %d of a node: only first outputs "
 					"are supported",

@@ -52,7 +52,7 @@ struct writer {
 	void *value_names, *node_names;
 	struct node_out *nodes; /* two for each kerf node */
 	int n_nodes;
-	struct constant_out *constants; /* the graph's own, and two for each kerf node */
+	struct constant_out *constants; /* the graph's own, and four for each kerf node */
 	int n_constants;
 	bool out_of_memory;
 	Onnx__NodeProto **node_list;
@@ -234,6 +234,25 @@ static struct node_out *write_act(struct writer *w, const struct kerf_node *k)
 	return n;
 }
 
+/* An end before the first value is far below zero: -1 would be the last one. */
+static void write_slice(struct writer *w, struct node_out *n, const struct kerf_node *k, int n_dims)
+{
+	int64_t starts[KERF_MAX_DIMS], ends[KERF_MAX_DIMS], axes[KERF_MAX_DIMS], steps[KERF_MAX_DIMS];
+
+	for (int i = 0; i < n_dims; i++) {
+		const int64_t end = k->starts[i] + (int64_t)k->steps[i] * k->counts[i];
+
+		starts[i] = k->starts[i];
+		ends[i] = end < 0 ? INT32_MIN : end;
+		axes[i] = i;
+		steps[i] = k->steps[i];
+	}
+	add_ints_input(w, n, k, "_starts", starts, n_dims);
+	add_ints_input(w, n, k, "_ends", ends, n_dims);
+	add_ints_input(w, n, k, "_axes", axes, n_dims);
+	add_ints_input(w, n, k, "_steps", steps, n_dims);
+}
+
 static void write_attributes(struct writer *w, struct node_out *n, const struct kerf_node *k)
 {
 	const struct kerf_tensor *y = &w->g->tensors[k->output];
@@ -256,6 +275,7 @@ static void write_attributes(struct writer *w, struct node_out *n, const struct 
 	case KERF_OP_TRANSPOSE: add_ints(n, "perm", k->perm, y->n_dims); break;
 	case KERF_OP_RESHAPE: add_ints_input(w, n, k, "_shape", y->dims, y->n_dims); break;
 	case KERF_OP_PAD: add_ints_input(w, n, k, "_pads", pads, 8); break;
+	case KERF_OP_SLICE: write_slice(w, n, k, y->n_dims); break;
 	default: break;
 	}
 }
@@ -276,6 +296,7 @@ static struct node_out *write_plain(struct writer *w, const struct kerf_node *k)
 		[KERF_OP_SOFTMAX] = "Softmax",
 		[KERF_OP_TRANSPOSE] = "Transpose",
 		[KERF_OP_PAD] = "Pad",
+		[KERF_OP_SLICE] = "Slice",
 	};
 	struct node_out *n = add_node(w, names[k->op], k, "");
 
@@ -431,7 +452,7 @@ static int pack_model(struct writer *w, Onnx__GraphProto *graph, uint8_t **bytes
 
 int onnx_pack_graph(const struct kerf_graph *g, uint8_t **bytes, size_t *len, struct kerf_err *err)
 {
-	size_t n_nodes = (size_t)g->n_nodes * 2, n_constants = (size_t)g->n_tensors + n_nodes;
+	size_t n_nodes = (size_t)g->n_nodes * 2, n_constants = (size_t)g->n_tensors + (size_t)g->n_nodes * 4;
 	Onnx__GraphProto graph = ONNX__GRAPH_PROTO__INIT;
 	struct writer w = {
 		.g = g,

@@ -325,6 +325,24 @@ static int infer_pad(struct inference *inf)
 	return 0;
 }
 
+static int infer_slice(struct inference *inf)
+{
+	const struct kerf_node *n = inf->node;
+	const struct kerf_tensor *x = input(inf, 0);
+
+	same_as(inf, x);
+	for (int i = 0; i < x->n_dims; i++) {
+		const int64_t last = n->starts[i] + (int64_t)n->steps[i] * ((int64_t)n->counts[i] - 1);
+
+		if (n->counts[i] < 1 || (n->steps[i] == 0 && n->counts[i] > 1) || n->starts[i] < 0 ||
+			n->starts[i] >= x->dims[i] || last < 0 || last >= x->dims[i])
+			return fail(inf, "%d values from %d in steps of %d: dimension %d is %" PRId64,
+				n->counts[i], n->starts[i], n->steps[i], i, x->dims[i]);
+		inf->dims[i] = n->counts[i];
+	}
+	return 0;
+}
+
 /* How many inputs an operator has at least and at most, and how its shape follows from them. */
 static const struct {
 	int min_inputs, max_inputs;
@@ -344,6 +362,7 @@ static const struct {
 	[KERF_OP_SOFTMAX] = {1, 1, infer_softmax},
 	[KERF_OP_TRANSPOSE] = {1, 1, infer_transpose},
 	[KERF_OP_PAD] = {1, 1, infer_pad},
+	[KERF_OP_SLICE] = {1, 1, infer_slice},
 };
 
 static int check_inputs(const struct inference *inf)

@@ -65,6 +65,15 @@ static int neutral_passes(const struct rewrite *r, const struct kerf_node *n)
 	return KERF_NONE;
 }
 
+/* A slice of the whole that runs backwards somewhere. */
+static bool reverses(const struct kerf_node *n, int n_dims)
+{
+	for (int i = 0; i < n_dims; i++)
+		if (n->steps[i] < 0 && n->counts[i] > 1)
+			return true;
+	return false;
+}
+
 /* The tensor that n's output equals, or KERF_NONE. */
 static int passes_on(const struct rewrite *r, const struct kerf_node *n)
 {
@@ -77,6 +86,7 @@ static int passes_on(const struct rewrite *r, const struct kerf_node *n)
 	case KERF_OP_TRANSPOSE: identity = perm_is_identity(n->perm, x->n_dims); break;
 	case KERF_OP_CONCAT: identity = n->n_inputs == 1; break;
 	case KERF_OP_PAD: identity = all_equal(n->pads, 4, 0); break;
+	case KERF_OP_SLICE: identity = same_shape && !reverses(n, x->n_dims); break;
 	/* Without pads only a 1x1 window keeps the shape, and then no stride skips anything. */
 	case KERF_OP_MAXPOOL:
 	case KERF_OP_AVGPOOL: identity = all_equal(n->pads, 4, 0) && same_shape; break;

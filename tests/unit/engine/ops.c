@@ -417,6 +417,29 @@ static void test_pad(void)
 	check(&net, "pad");
 }
 
+static void test_slice(void)
+{
+	static const struct kerf_node parts[] = {
+		{.op = KERF_OP_SLICE, .starts = {0, 2, 0, 0}, .steps = {1, 1, 1, 1}, .counts = {2, 4, 7, 5}},
+		{.op = KERF_OP_SLICE, .starts = {1, 0, 1, 0}, .steps = {1, 3, 2, 4}, .counts = {1, 3, 3, 2}},
+		{.op = KERF_OP_SLICE, .starts = {1, 7, 6, 4}, .steps = {-1, -1, -1, -1}, .counts = {2, 8, 7, 5}},
+		{.op = KERF_OP_SLICE, .starts = {0, 6, 3, 2}, .steps = {0, -2, 1, 0}, .counts = {1, 4, 4, 1}},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(parts); i++) {
+		struct ref_net net = ref_net_nchw(2, 8, 7, 5);
+		ref_add(&net, parts[i], net.g->input);
+		check(&net, "slice");
+	}
+	/* Of three dimensions, and with something behind it. */
+	struct ref_net net = ref_net_nchw(1, 6, 4, 5);
+	int x = ref_add_reshape(&net, net.g->input, 3, (int64_t[]){4, 6, 5});
+	x = ref_add(&net,
+		(struct kerf_node){.op = KERF_OP_SLICE, .starts = {3, 1, 0}, .steps = {-2, 1, 2}, .counts = {2, 5, 3}}, x);
+	ref_add_act(&net, x, acts[3]);
+	check(&net, "slice of three dimensions");
+}
+
 /* A result that is there early stays where it is until the end. */
 static void test_output_before_the_last_node(void)
 {
@@ -457,5 +480,5 @@ UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_conv_with_fused_tail),
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
 	UNIT(test_act), UNIT(test_binary), UNIT(test_binary_with_tail), UNIT(test_pools),
 	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_reshape), UNIT(test_softmax),
-	UNIT(test_transpose), UNIT(test_pad), UNIT(test_output_before_the_last_node),
+	UNIT(test_transpose), UNIT(test_pad), UNIT(test_slice), UNIT(test_output_before_the_last_node),
 	UNIT(test_large_own_steps))

@@ -223,6 +223,8 @@ static inline void ref_move(const struct ref *r, const struct kerf_node *n, doub
 			p[2 + d] -= n->pads[d];
 			inside = inside && p[2 + d] >= 0 && p[2 + d] < tx->dims[2 + d];
 		}
+		for (int d = 0; n->op == KERF_OP_SLICE && d < ty->n_dims; d++)
+			p[d] = n->starts[d] + at[d] * n->steps[d];
 		y[i] = inside ? x[ref_ravel(tx, p)] : 0;
 	}
 }
@@ -244,6 +246,7 @@ static inline void ref_node(const struct ref *r, const struct kerf_node *n)
 	case KERF_OP_CONCAT: ref_concat(r, n, y); break;
 	case KERF_OP_SOFTMAX: ref_softmax(r, n, y); break;
 	case KERF_OP_TRANSPOSE:
+	case KERF_OP_SLICE:
 	case KERF_OP_PAD: ref_move(r, n, y); break;
 	case KERF_OP_ACT:
 	case KERF_OP_RESHAPE: memcpy(y, r->v[n->inputs[0]], (size_t)elements * sizeof(*y)); break;

@@ -161,6 +161,23 @@ static void test_equivalents(void)
 			"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,2,0,0,3,4]; out y"},
 		{"in x 1,4,2,2; node Concat c x,x y axis=-3; out y",
 			"in x 1,4,2,2; node Concat c x,x y axis=1; out y"},
+		/* Parts: out of bounds, from the end, backwards; equal parts with a smaller last one; one index or a list. */
+		{"in x 2,9,4; i64 s 2=-7,-1; i64 e 2=1000000000000,-1000000000000; i64 a 2=1,-1; "
+		 "i64 t 2=3,-2; node Slice p x,s,e,a,t y; out y",
+			"in x 2,9,4; i64 i 3=2,5,8; i64 j 2=3,1; node Gather p x,i t axis=1; "
+			"node Gather q t,j y axis=-1; out y"},
+		{"opset 9; in x 2,9; node Slice p x y starts=[-2,-8] ends=[-1,4] axes=[0,1]; out y",
+			"in x 2,9; i64 s 2=0,1; i64 e 2=1,4; node Slice p x,s,e y; out y"},
+		{"in x 2,7,3; node Split p x a,b,c axis=1; node Concat k c,a,b y axis=1; out y",
+			"in x 2,7,3; i64 n 3=3,3,1; node Split p x,n a,b,c axis=-2; node Concat k c,a,b y axis=1; out y"},
+		{"in x 2,8; node Split p x a,b axis=1; node Relu r a z; out b",
+			"in x 2,8; i64 s 1=4; i64 e 1=8; i64 a 1=1; node Slice p x,s,e,a y; out y"},
+		{"in x 2,3,4; i64 i -=-1; node Gather p x,i y axis=1; out y",
+			"in x 2,3,4; i64 s 1=2; i64 e 1=3; i64 a 1=1; node Slice p x,s,e,a t; i64 d 2=2,4; "
+			"node Reshape r t,d y; out y"},
+		{"in x 2,3; f32 k 4,3; i64 s 1=3; i64 e 1=0; i64 a 1=0; i64 t 1=-2; node Slice p k,s,e,a,t c; "
+		 "node Mul m x,c y; out y",
+			"in x 2,3; f32 k 4,3; i64 i 2=3,1; node Gather p k,i c; node Mul m x,c y; out y"},
 		/* Softmax: before opset 13 over everything from the axis on, by default from 1. */
 		{"opset 11; in x 2,5; node Softmax s x y; out y",
 			"in x 2,5; node Softmax s x y; out y"},
@@ -354,6 +371,7 @@ static void test_round_trips(void)
 		"in x 2,4,3,3; node Softmax s x y axis=2; out y",
 		"in x 2,4,3,5; node Transpose t x y perm=[0,2,3,1]; out y",
 		"opset 10; in x 2,4,3,5; node Pad p x y pads=[0,0,1,2,0,0,3,4]; out y",
+		"in x 2,4,3,5; i64 s 3=-1,0,3; i64 e 3=-9,3,5; i64 a 3=1,2,3; i64 t 3=-1,2,1; node Slice p x,s,e,a,t y; out y",
 	};
 
 	for (size_t i = 0; i < KERF_ARRAY_LEN(texts); i++) {

@@ -75,10 +75,23 @@ static void test_refusals(void)
 		{"in x 1,4; node Relu late b y; node Identity i c b; node Identity j b c; out y",
 			"cycle"},
 		/* Operators. */
-		{"in x 1,4; node Relu ok x a; node Resize up a b; node Slice s b c; node Resize u2 "
+		{"in x 1,4; node Relu ok x a; node Resize up a b; node Erf s b c; node Resize u2 "
 		 "c d; "
 		 "node Einsum e d y; out y",
-			"node up|operator Resize|also: Slice, Einsum"},
+			"node up|operator Resize|also: Erf, Einsum"},
+		/* Parts of a tensor. */
+		{"in x 1,4; i64 s 1=0; i64 e 2=1,1; node Slice p x,s,e y; out y", "node p|2 ends for 1 starts"},
+		{"in x 1,4; i64 s 1=4; i64 e 1=9; i64 a 1=1; node Slice p x,s,e,a y; out y", "node p|nothing is left of axis 1"},
+		{"in x 1,4; i64 s 1=0; i64 e 1=9; i64 a 1=1; i64 t 1=0; node Slice p x,s,e,a,t y; out y", "node p|step of 0"},
+		{"in x 1,4; i64 s 2=0,0; i64 e 2=9,9; i64 a 2=1,-1; node Slice p x,s,e,a y; out y", "node p|axis 1 is there twice"},
+		{"in x 1,4; i64 s 1=0; node Slice p x,s y; out y", "node p|0 ends"},
+		{"in x 1,4; i64 s 2=1,2; node Split p x,s a,b axis=1; node Add q a,b y; out y", "node p|3 in all|4"},
+		{"in x 1,4; i64 s 2=-1,5; node Split p x,s a,b axis=1; node Add q a,b y; out y", "node p|part 0 has -1"},
+		{"in x 1,4; node Split p x a,b axis=2; node Add q a,b y; out y", "node p|axis 2"},
+		{"in x 1,4; node MaxPool p x a,b; node Relu r b y; out y", "node r|output 1"},
+		{"in x 1,4; i64 i -=4; node Gather p x,i y axis=1; out y", "node p|index 4"},
+		{"in x 1,4; i64 i 3=0,1,3; node Gather p x,i y axis=1; out y", "node p|uneven"},
+		{"in x 1,4; node Gather p x,x y axis=1; out y", "node p|computed"},
 		{"in x 1,4; node com.acme:Relu r x y; out y", "node r|com.acme.Relu"},
 		{"in x 1,4; node If i x y; out y", "node i|operator If"},
 		/* Constants. */

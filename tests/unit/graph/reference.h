@@ -255,6 +255,23 @@ static inline void reference_pad(const struct reference *r, float *to)
 	}
 }
 
+static inline void reference_slice(const struct reference *r, float *to)
+{
+	const struct kerf_tensor *in = &r->g->tensors[r->n->inputs[0]];
+	const struct kerf_tensor *out = &r->g->tensors[r->n->output];
+
+	for (int64_t i = 0; i < kerf_tensor_elements(out); i++) {
+		int64_t rest = i, from = 0, step = 1;
+
+		for (int d = out->n_dims - 1; d >= 0; d--) {
+			from += step * (r->n->starts[d] + rest % out->dims[d] * r->n->steps[d]);
+			rest /= out->dims[d];
+			step *= in->dims[d];
+		}
+		to[i] = r->v[r->n->inputs[0]][from];
+	}
+}
+
 static inline void reference_node(const struct reference *r, float *to)
 {
 	const struct kerf_node *n = r->n;
@@ -277,6 +294,7 @@ static inline void reference_node(const struct reference *r, float *to)
 	case KERF_OP_SOFTMAX: reference_softmax(r, to); break;
 	case KERF_OP_TRANSPOSE: reference_transpose(r, to); break;
 	case KERF_OP_PAD: reference_pad(r, to); break;
+	case KERF_OP_SLICE: reference_slice(r, to); break;
 	case KERF_OP_COUNT: abort();
 	}
 	const float *residual = n->residual >= 0 ? r->v[n->residual] : NULL;
