@@ -5,6 +5,7 @@
  * All arithmetic is +, *, / and sqrt in IEEE double, rounded once to float: the same bits on every
  * machine, so both ends of a split run the same weights.
  */
+#include "graph/graph_internal.h"
 #include "graph/rewrite.h"
 
 #include <math.h>
@@ -121,31 +122,25 @@ static void combine_constants(enum kerf_op op, const struct kerf_tensor *a,
 	}
 }
 
-static bool foldable(const struct rewrite *r, const struct kerf_node *n)
+bool kerf_node_is_constant(const struct kerf_graph *g, const struct kerf_node *n)
 {
-	const struct kerf_tensor *t = r->g->tensors;
-
-	if (n->output == r->g->output || n->act.kind != KERF_ACT_NONE || n->residual >= 0)
-		return false;
 	for (int j = 0; j < n->n_inputs; j++)
-		if (!rewrite_is_constant(r, n->inputs[j]))
+		if (n->inputs[j] < 0 || !g->tensors[n->inputs[j]].data)
 			return false;
 	switch (n->op) {
 	case KERF_OP_RESHAPE:
 	case KERF_OP_TRANSPOSE:
-	case KERF_OP_SLICE:
-		return t[n->inputs[0]].dtype == t[n->output].dtype;
+	case KERF_OP_SLICE: return true;
 	case KERF_OP_ADD:
 	case KERF_OP_MUL:
-		return t[n->inputs[0]].dtype == KERF_F32 && t[n->inputs[1]].dtype == KERF_F32;
+		return g->tensors[n->inputs[0]].dtype == KERF_F32 && g->tensors[n->inputs[1]].dtype == KERF_F32;
 	default: return false;
 	}
 }
 
-static void compute_constant(const struct rewrite *r, const struct kerf_node *n, void *to)
+void kerf_node_constant(const struct kerf_graph *g, const struct kerf_node *n, const struct kerf_tensor *out, void *to)
 {
-	const struct kerf_tensor *t = r->g->tensors;
-	const struct kerf_tensor *a = &t[n->inputs[0]], *out = &t[n->output];
+	const struct kerf_tensor *a = &g->tensors[n->inputs[0]];
 
 	if (n->op == KERF_OP_RESHAPE)
 		memcpy(to, a->data, kerf_tensor_bytes(out));
@@ -154,7 +149,13 @@ static void compute_constant(const struct rewrite *r, const struct kerf_node *n,
 	else if (n->op == KERF_OP_SLICE)
 		copy_constant(a, out, walk_sliced(out, a, n), to);
 	else
-		combine_constants(n->op, a, &t[n->inputs[1]], out, to);
+		combine_constants(n->op, a, &g->tensors[n->inputs[1]], out, to);
+}
+
+static bool foldable(const struct rewrite *r, const struct kerf_node *n)
+{
+	return n->output != r->g->output && n->act.kind == KERF_ACT_NONE && n->residual < 0 &&
+		kerf_node_is_constant(r->g, n) && r->g->tensors[n->inputs[0]].dtype == r->g->tensors[n->output].dtype;
 }
 
 int rewrite_fold_constants(struct rewrite *r)
@@ -168,7 +169,7 @@ int rewrite_fold_constants(struct rewrite *r)
 		void *data = malloc(kerf_tensor_bytes(&g->tensors[n->output]));
 		if (!data)
 			return no_memory(r, n->name);
-		compute_constant(r, n, data);
+		kerf_node_constant(g, n, &g->tensors[n->output], data);
 		g->tensors[n->output].data = data;
 		g->tensors[n->output].producer = KERF_NONE;
 		r->dead[i] = true;

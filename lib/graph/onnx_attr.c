@@ -238,6 +238,17 @@ int onnx_float_either(const struct onnx_import *imp, const Onnx__NodeProto *n, i
 	return 0;
 }
 
+int onnx_check_inference(const struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int is_test = 0;
+
+	if (imp->opset >= 7)
+		return 0;
+	if (onnx_attr_int(imp, n, "is_test", &is_test) < 0)
+		return -EINVAL;
+	return is_test ? 0 : onnx_fail(imp, n, "is_test is 0 (opset 6): it trains");
+}
+
 int onnx_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, int64_t axis, int n_dims,
 	int *result)
 {

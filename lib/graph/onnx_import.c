@@ -250,6 +250,8 @@ static int check_dropout(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	const struct onnx_value *mode = onnx_input_value(imp, n, 2);
 
+	if (onnx_check_inference(imp, n) < 0)
+		return -EINVAL;
 	if (!mode)
 		return 0;
 	const Onnx__TensorProto *t = mode->constant;

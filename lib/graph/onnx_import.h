@@ -102,6 +102,8 @@ int onnx_ints_either(const struct onnx_import *imp, const Onnx__NodeProto *n, in
 /* One constant float likewise. */
 int onnx_float_either(const struct onnx_import *imp, const Onnx__NodeProto *n, int i,
 	const char *name, float *value);
+/* Until opset 6 an attribute of Dropout and BatchNormalization said that it does not train. */
+int onnx_check_inference(const struct onnx_import *imp, const Onnx__NodeProto *n);
 /* Makes an axis that counts from the end count from the start. */
 int onnx_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, int64_t axis, int n_dims,
 	int *result);

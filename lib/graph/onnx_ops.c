@@ -3,8 +3,23 @@
 
 #include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What depends on constants alone is one: weights that the file transposes before it uses them. */
+static int emit_constant(struct onnx_import *imp, const Onnx__NodeProto *n, const struct kerf_node *k)
+{
+	struct kerf_tensor out = {.dtype = KERF_F32};
+	float *values;
+
+	if (kerf_graph_infer_shape(imp->g, k, out.dims, &out.n_dims, imp->err) < 0)
+		return -EINVAL;
+	const int id = onnx_new_constant(imp, n, onnx_node_name(n), out.n_dims, out.dims, &values);
+	if (id >= 0)
+		kerf_node_constant(imp->g, k, &out, values);
+	return id;
+}
 
 int onnx_emit(
 	struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, const char *suffix)
@@ -16,6 +31,8 @@ int onnx_emit(
 		return kerf_err_set(
 			imp->err, -ENOMEM, "node %.100s: out of memory", onnx_node_name(n));
 	k->name = (char *)name; /* add_node copies it */
+	if (k->op != KERF_OP_RESHAPE && kerf_node_is_constant(imp->g, k))
+		return emit_constant(imp, n, k);
 	return kerf_graph_add_node(imp->g, k, imp->err);
 }
 
@@ -154,6 +171,8 @@ static int import_batchnorm(struct onnx_import *imp, const Onnx__NodeProto *n)
 		onnx_attr_int(imp, n, "training_mode", &training) < 0 ||
 		onnx_attr_int(imp, n, "spatial", &spatial) < 0)
 		return -EINVAL;
+	if (onnx_check_inference(imp, n) < 0)
+		return -EINVAL;
 	if (training || !spatial)
 		return onnx_fail(imp, n, "training_mode %d, spatial %d: expected 0 and 1", training,
 			spatial);
@@ -172,23 +191,101 @@ static bool broadcasts_to(const struct kerf_tensor *b, const struct kerf_tensor 
 }
 
 /* The activation goes first, or of two activations the one with the result's shape. */
+static int emit_binary(
+	struct onnx_import *imp, const Onnx__NodeProto *n, enum kerf_op op, int first, int second, const char *suffix)
+{
+	const struct kerf_tensor *a = &imp->g->tensors[first], *b = &imp->g->tensors[second];
+	const bool swap = !a->data == !b->data ? !broadcasts_to(b, a) && broadcasts_to(a, b) : a->data != NULL;
+	struct kerf_node k = {
+		.op = op, .n_inputs = 2, .inputs = {swap ? second : first, swap ? first : second}};
+
+	return onnx_emit(imp, n, &k, suffix);
+}
+
+static int emit_scaled(struct onnx_import *imp, const Onnx__NodeProto *n, int x, float factor, const char *suffix)
+{
+	float *value;
+	const int id = onnx_new_constant(imp, n, onnx_node_name(n), 0, NULL, &value);
+
+	if (id < 0)
+		return id;
+	*value = factor;
+	return emit_binary(imp, n, KERF_OP_MUL, x, id, suffix);
+}
+
+/* Opset 6 let the second operand begin at any axis; since then it ends with the first. */
+static int two_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, int id[2])
+{
+	if (imp->opset < 7 && onnx_attr(n, "axis"))
+		return onnx_fail(imp, n, "attribute axis (opset 6) is not supported");
+	return onnx_input(imp, n, 0, &id[0]) < 0 || onnx_input(imp, n, 1, &id[1]) < 0 ? -EINVAL : 0;
+}
+
 static int import_binary(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
-	bool add = strcmp(n->op_type, "Add") == 0;
-	struct kerf_node k = {.op = add ? KERF_OP_ADD : KERF_OP_MUL, .n_inputs = 2};
+	const enum kerf_op op = strcmp(n->op_type, "Add") == 0 ? KERF_OP_ADD : KERF_OP_MUL;
+	int id[2];
 
-	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0 || onnx_input(imp, n, 1, &k.inputs[1]) < 0)
+	return two_inputs(imp, n, id) < 0 ? -EINVAL : emit_binary(imp, n, op, id[0], id[1], "");
+}
+
+/* a + -b, which is the same in every bit. */
+static int import_sub(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int id[2];
+
+	if (two_inputs(imp, n, id) < 0)
 		return -EINVAL;
-	const struct kerf_tensor *a = &imp->g->tensors[k.inputs[0]];
-	const struct kerf_tensor *b = &imp->g->tensors[k.inputs[1]];
-	bool swap = !a->data == !b->data ? !broadcasts_to(b, a) && broadcasts_to(a, b)
-					 : a->data != NULL;
-	if (swap) {
-		int first = k.inputs[0];
-		k.inputs[0] = k.inputs[1];
-		k.inputs[1] = first;
+	const int negated = emit_scaled(imp, n, id[1], -1, "_negated");
+	return negated < 0 ? negated : emit_binary(imp, n, KERF_OP_ADD, id[0], negated, "");
+}
+
+static int import_neg(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int x;
+
+	return onnx_input(imp, n, 0, &x) < 0 ? -EINVAL : emit_scaled(imp, n, x, -1, "");
+}
+
+/* By a constant: a product with its inverse, which is off by one unit in the last place at most. */
+static int import_div(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int id[2];
+	float *to;
+
+	if (two_inputs(imp, n, id) < 0 || onnx_constant_input(imp, n, 1, &id[1]) < 0)
+		return -EINVAL;
+	const struct kerf_tensor t = imp->g->tensors[id[1]]; /* by value: adding a tensor moves the array */
+	const float *from = t.data;
+	const int inverse = onnx_new_constant(imp, n, t.name, t.n_dims, t.dims, &to);
+	for (int64_t i = 0; inverse >= 0 && i < kerf_tensor_elements(&t); i++) {
+		to[i] = 1 / from[i];
+		if (!isnormal(to[i]))
+			return onnx_fail(imp, n, "division by %g is not supported", (double)from[i]);
 	}
-	return onnx_emit(imp, n, &k, "");
+	return inverse < 0 ? inverse : emit_binary(imp, n, KERF_OP_MUL, id[0], inverse, "");
+}
+
+/* Sum and Mean of any number. */
+static int import_sum(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	const bool mean = strcmp(n->op_type, "Mean") == 0;
+	int sum, next;
+
+	if (onnx_input(imp, n, 0, &sum) < 0)
+		return -EINVAL;
+	for (size_t i = 1; i < n->n_input; i++) {
+		const bool last = i + 1 == n->n_input && !mean;
+
+		if (onnx_input(imp, n, (int)i, &next) < 0)
+			return -EINVAL;
+		if (next == KERF_NONE)
+			return onnx_fail(imp, n, "input %zu is left out", i);
+		sum = emit_binary(imp, n, KERF_OP_ADD, sum, next, last ? "" : "_sum");
+		if (sum < 0)
+			return sum;
+	}
+	return mean && n->n_input > 1 ? emit_scaled(imp, n, sum, 1.0f / (float)n->n_input, "") : sum;
 }
 
 /* Before opset 13 all dimensions from the axis on form one: the same if only one is not 1. */
@@ -246,6 +343,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"Concat", 1, INT32_MAX, onnx_import_concat},
 		{"Constant", 0, 0, NULL},
 		{"Conv", 2, 3, onnx_import_conv},
+		{"Div", 2, 2, import_div},
 		{"Dropout", 1, 3, NULL},
 		{"Flatten", 1, 1, onnx_import_flatten},
 		{"Gather", 2, 2, onnx_import_gather},
@@ -257,7 +355,9 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"LeakyRelu", 1, 1, import_leaky_relu},
 		{"MatMul", 2, 2, onnx_import_matmul},
 		{"MaxPool", 1, 1, onnx_import_pool},
+		{"Mean", 1, INT32_MAX, import_sum},
 		{"Mul", 2, 2, import_binary},
+		{"Neg", 1, 1, import_neg},
 		{"Pad", 1, 4, onnx_import_pad},
 		{"ReduceMean", 1, 2, onnx_import_reduce_mean},
 		{"Relu", 1, 1, import_relu},
@@ -267,6 +367,8 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"Softmax", 1, 1, import_softmax},
 		{"Split", 1, 2, onnx_import_split, true},
 		{"Squeeze", 1, 2, onnx_import_squeeze},
+		{"Sub", 2, 2, import_sub},
+		{"Sum", 1, INT32_MAX, import_sum},
 		{"Tanh", 1, 1, import_tanh},
 		{"Transpose", 1, 1, onnx_import_transpose},
 		{"Unsqueeze", 1, 2, onnx_import_unsqueeze},

@@ -178,6 +178,17 @@ static void test_equivalents(void)
 		{"in x 2,3; f32 k 4,3; i64 s 1=3; i64 e 1=0; i64 a 1=0; i64 t 1=-2; node Slice p k,s,e,a,t c; "
 		 "node Mul m x,c y; out y",
 			"in x 2,3; f32 k 4,3; i64 i 2=3,1; node Gather p k,i c; node Mul m x,c y; out y"},
+		/* Arithmetic in other words; weights that the file transposes first. */
+		{"in x 2,3; f32 k 3=1,2,3; node Sub s x,k t; node Sub q k,t u; node Neg m u v; node Sub z v,x y; out y",
+			"in x 2,3; f32 k 3=-1,-2,-3; f32 m -=-1; node Add s x,k t; node Mul n x,m xn; node Add q t,k v; "
+			"node Add z v,xn y; out y"},
+		{"in x 2,3; f32 k -=4; node Div d x,k y; out y", "in x 2,3; f32 k -=.25; node Mul m x,k y; out y"},
+		{"in x 2,3; f32 k 3; node Sum s x,k,x y; out y", "in x 2,3; f32 k 3; node Add s x,k t; node Add q t,x y; out y"},
+		{"in x 2,3; node Relu r x z; node Mean m x,z t; node Sum s t y; node Relu q y w; out w",
+			"in x 2,3; f32 k -=.5; node Relu r x z; node Add a x,z s; node Mul m s,k y; node Relu q y w; out w"},
+		{"opset 6; in x 2,3; f32 w 4,3; node Transpose t w v; node MatMul m x,v u; "
+		 "node Dropout d u y is_test=1; node Relu r y z; out z",
+			"in x 2,3; f32 w 4,3; node Gemm m x,w y transB=1; node Relu r y z; out z"},
 		/* Softmax: before opset 13 over everything from the axis on, by default from 1. */
 		{"opset 11; in x 2,5; node Softmax s x y; out y",
 			"in x 2,5; node Softmax s x y; out y"},

@@ -32,8 +32,12 @@ static void test_refusals(void)
 		const char *text, *parts;
 	} cases[] = {
 		/* The model. */
-		{"opset 6; in x 1,4; node Relu r x y; out y", "opset 6|7 to 21"},
-		{"opset 22; in x 1,4; node Relu r x y; out y", "opset 22|7 to 21"},
+		{"opset 5; in x 1,4; node Relu r x y; out y", "opset 5|6 to 21"},
+		{"opset 6; in x 1,4; node Dropout r x t; node Relu q t y; out y", "node r|is_test"},
+		{"opset 6; in x 1,4; f32 k 4; node Add a x,k y broadcast=1 axis=1; out y", "node a|axis"},
+		{"in x 1,4; f32 k 4=1,0,2,3; node Div d x,k y; out y", "node d|division by 0"},
+		{"in x 1,4; node Div d x,x y; out y", "node d|computed"},
+		{"opset 22; in x 1,4; node Relu r x y; out y", "opset 22|6 to 21"},
 		{"ir 2; in x 1,4; node Relu r x y; out y", "IR version 2"},
 		{"in x 1,4; out x", "no nodes"},
 		{"node Relu r x y; out y", "no input"},
