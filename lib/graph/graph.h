@@ -138,7 +138,7 @@ const char *kerf_op_name(enum kerf_op op);
 /* ---- files ---- */
 
 /*
- * Reads an ONNX file (opset 6 to 21). Everything about the file that kerf cannot run is refused
+ * Reads an ONNX file (opset 1 to 21). Everything about the file that kerf cannot run is refused
  * here with one line that names the operator and the node. Sizes and nesting are checked before
  * protobuf-c unpacks (its recursion has no limit of its own). NULL on error.
  */

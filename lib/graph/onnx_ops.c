@@ -349,6 +349,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"Gather", 2, 2, onnx_import_gather},
 		{"Gemm", 2, 3, onnx_import_gemm},
 		{"GlobalAveragePool", 1, 1, onnx_import_global_pool},
+		{"GlobalMaxPool", 1, 1, onnx_import_global_pool},
 		{"HardSigmoid", 1, 1, import_hard_sigmoid},
 		{"HardSwish", 1, 1, import_hard_swish},
 		{"Identity", 1, 1, NULL},

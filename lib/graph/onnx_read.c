@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MIN_OPSET 6
+#define MIN_OPSET 1
 #define MAX_OPSET 21
 #define MIN_IR 3
 /* Copies of constants (transposed, reshaped, f32 of float16) per byte of the file. */

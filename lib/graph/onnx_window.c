@@ -93,8 +93,23 @@ static int check_window(const struct onnx_import *imp, const Onnx__NodeProto *n,
 	return 0;
 }
 
+/* An attribute with `each` integers a dimension; of a sequence [N, C, W] they go where width has its own. */
+static int read_per_dim(const struct onnx_import *imp, const Onnx__NodeProto *n, const char *name, bool sequence,
+	int each, int *values)
+{
+	int width[2] = {values[1], values[2 * each - 1]};
+
+	if (!sequence)
+		return onnx_attr_ints(imp, n, name, 2 * each, values);
+	if (onnx_attr_ints(imp, n, name, each, width) < 0)
+		return -EINVAL;
+	values[1] = width[0];
+	values[2 * each - 1] = width[each - 1];
+	return 0;
+}
+
 /* Kernel (unless k has it), strides, dilations, pads of a node over the tensor k->inputs[0]. */
-static int read_window(const struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k)
+static int read_window(const struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, bool sequence)
 {
 	const struct kerf_tensor *x = &imp->g->tensors[k->inputs[0]];
 	enum auto_pad kind = AUTO_NOTSET;
@@ -103,18 +118,42 @@ static int read_window(const struct onnx_import *imp, const Onnx__NodeProto *n, 
 	for (int i = 0; i < 2; i++)
 		k->strides[i] = k->dilations[i] = 1;
 	if (read_auto_pad(imp, n, &kind) < 0 ||
-		onnx_attr_ints(imp, n, "kernel_shape", 2, k->kernel) < 0 ||
-		onnx_attr_ints(imp, n, "strides", 2, k->strides) < 0 ||
-		onnx_attr_ints(imp, n, "dilations", 2, k->dilations) < 0 ||
+		read_per_dim(imp, n, "kernel_shape", sequence, 1, k->kernel) < 0 ||
+		read_per_dim(imp, n, "strides", sequence, 1, k->strides) < 0 ||
+		read_per_dim(imp, n, "dilations", sequence, 1, k->dilations) < 0 ||
 		onnx_attr_int(imp, n, "ceil_mode", &ceil_mode) < 0)
 		return -EINVAL;
-	if (kind == AUTO_NOTSET && onnx_attr_ints(imp, n, "pads", 4, k->pads) < 0)
+	if (kind == AUTO_NOTSET && read_per_dim(imp, n, "pads", sequence, 2, k->pads) < 0)
 		return -EINVAL;
 	if (check_window(imp, n, k, x) < 0)
 		return -EINVAL;
 	if (kind == AUTO_SAME_UPPER || kind == AUTO_SAME_LOWER)
 		return pad_same(imp, n, k, x, kind);
 	return ceil_mode ? pad_ceil(imp, n, k, x, kind) : 0;
+}
+
+/* Sequences [N, C, W] are pictures of height 1, and so are the weights of their convolutions. */
+static bool is_sequence(const struct onnx_import *imp, int x)
+{
+	return imp->g->tensors[x].n_dims == 3;
+}
+
+static int to_picture(struct onnx_import *imp, const Onnx__NodeProto *n, int x)
+{
+	const int64_t *d = imp->g->tensors[x].dims;
+
+	return onnx_emit_reshape(imp, n, x, 4, (const int64_t[]){d[0], d[1], 1, d[2]}, "_picture");
+}
+
+/* Emits the node that reads k's window; the result is a sequence again. */
+static int emit_window(struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, bool sequence)
+{
+	const int y = onnx_emit(imp, n, k, sequence ? "_window" : "");
+
+	if (y < 0 || !sequence)
+		return y;
+	const int64_t *d = imp->g->tensors[y].dims;
+	return onnx_emit_reshape(imp, n, y, 3, (const int64_t[]){d[0], d[1], d[3]}, "");
 }
 
 int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n)
@@ -128,12 +167,16 @@ int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n)
 		return -EINVAL;
 	if (k.groups <= 0)
 		return onnx_fail(imp, n, "group is %d, expected at least 1", k.groups);
+	const bool sequence = is_sequence(imp, k.inputs[0]) && is_sequence(imp, k.inputs[1]);
+	for (int i = 0; i < 2 && sequence; i++)
+		if ((k.inputs[i] = to_picture(imp, n, k.inputs[i])) < 0)
+			return k.inputs[i];
 	const struct kerf_tensor *weights = &imp->g->tensors[k.inputs[1]];
 	for (int i = 0; i < 2 && weights->n_dims == 4; i++)
 		k.kernel[i] = (int)weights->dims[2 + i];
-	if (read_window(imp, n, &k) < 0)
+	if (read_window(imp, n, &k, sequence) < 0)
 		return -EINVAL;
-	return onnx_emit(imp, n, &k, "");
+	return emit_window(imp, n, &k, sequence);
 }
 
 int onnx_import_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
@@ -148,9 +191,13 @@ int onnx_import_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
 		onnx_attr_int(imp, n, "count_include_pad", &include_pad) < 0)
 		return -EINVAL;
 	k.count_include_pad = !is_max && include_pad != 0;
-	if (read_window(imp, n, &k) < 0)
+	const bool sequence = is_sequence(imp, k.inputs[0]);
+	if (sequence && (k.inputs[0] = to_picture(imp, n, k.inputs[0])) < 0)
+		return k.inputs[0];
+	k.kernel[0] = 1;
+	if (read_window(imp, n, &k, sequence) < 0)
 		return -EINVAL;
-	return onnx_emit(imp, n, &k, "");
+	return emit_window(imp, n, &k, sequence);
 }
 
 int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
@@ -159,6 +206,12 @@ int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
 
 	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0)
 		return -EINVAL;
+	const struct kerf_tensor *x = &imp->g->tensors[k.inputs[0]];
+	if (strcmp(n->op_type, "GlobalMaxPool") == 0) {
+		k.op = KERF_OP_MAXPOOL; /* whose window is all */
+		for (int i = 0; i < 2 && x->n_dims == 4; i++)
+			k.kernel[i] = (int)x->dims[2 + i];
+	}
 	return onnx_emit(imp, n, &k, "");
 }
 
@@ -283,8 +336,11 @@ int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n)
 		onnx_attr_float(imp, n, "alpha", &alpha) < 0 ||
 		onnx_attr_float(imp, n, "beta", &beta) < 0)
 		return -EINVAL;
-	if (trans_a)
-		return onnx_fail(imp, n, "transA is not supported");
+	if (trans_a && imp->g->tensors[k.inputs[0]].n_dims == 2) {
+		struct kerf_node t = {.op = KERF_OP_TRANSPOSE, .n_inputs = 1, .inputs = {k.inputs[0]}, .perm = {1, 0}};
+		if ((k.inputs[0] = onnx_emit(imp, n, &t, "_transposed")) < 0)
+			return k.inputs[0];
+	}
 	if (imp->g->tensors[k.inputs[1]].n_dims != 2)
 		return onnx_fail(imp, n, "weights have %d dimensions, expected 2",
 			imp->g->tensors[k.inputs[1]].n_dims);

@@ -189,6 +189,18 @@ static void test_equivalents(void)
 		{"opset 6; in x 2,3; f32 w 4,3; node Transpose t w v; node MatMul m x,v u; "
 		 "node Dropout d u y is_test=1; node Relu r y z; out z",
 			"in x 2,3; f32 w 4,3; node Gemm m x,w y transB=1; node Relu r y z; out z"},
+		/* Sequences, windows over all, a transposed left side. */
+		{"in x 2,4,9; f32 w 6,2,3; f32 b 6; node Conv c x,w,b y group=2 strides=[2] pads=[1,2] dilations=[2]; out y",
+			"in x 2,4,9; i64 s 4=2,4,1,9; node Reshape r x,s t; f32 w 6,2,1,3; f32 b 6; "
+			"node Conv c t,w,b u group=2 strides=[1,2] pads=[0,1,0,2] dilations=[1,2]; i64 d 3=2,6,4; "
+			"node Reshape q u,d y; out y"},
+		{"in x 2,4,9; node AveragePool p x y kernel_shape=[3] auto_pad=SAME_UPPER strides=[2]; out y",
+			"in x 2,4,9; node Unsqueeze u x t axes=[2]; node AveragePool p t v kernel_shape=[1,3] strides=[1,2] "
+			"pads=[0,1,0,1]; node Squeeze s v y axes=[2]; out y; opset 11"},
+		{"in x 2,4,5,3; node GlobalMaxPool p x y; out y",
+			"in x 2,4,5,3; node MaxPool p x y kernel_shape=[5,3]; out y"},
+		{"in x 3,2; f32 w 4,3; node Gemm g x,w y transA=1 transB=1; out y",
+			"in x 3,2; f32 w 4,3; node Transpose t x v; node Gemm g v,w y transB=1; out y"},
 		/* Softmax: before opset 13 over everything from the axis on, by default from 1. */
 		{"opset 11; in x 2,5; node Softmax s x y; out y",
 			"in x 2,5; node Softmax s x y; out y"},
