@@ -285,7 +285,10 @@ static int import_sum(struct onnx_import *imp, const Onnx__NodeProto *n)
 		if (sum < 0)
 			return sum;
 	}
-	return mean && n->n_input > 1 ? emit_scaled(imp, n, sum, 1.0f / (float)n->n_input, "") : sum;
+	if (n->n_input > 1)
+		return mean ? emit_scaled(imp, n, sum, 1.0f / (float)n->n_input, "") : sum;
+	const struct kerf_tensor t = imp->g->tensors[sum]; /* of one: the same, under another name */
+	return onnx_emit_reshape(imp, n, sum, t.n_dims, t.dims, "");
 }
 
 /* Before opset 13 all dimensions from the axis on form one: the same if only one is not 1. */

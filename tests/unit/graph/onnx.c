@@ -184,6 +184,8 @@ static void test_equivalents(void)
 			"node Add z v,xn y; out y"},
 		{"in x 2,3; f32 k -=4; node Div d x,k y; out y", "in x 2,3; f32 k -=.25; node Mul m x,k y; out y"},
 		{"in x 2,3; f32 k 3; node Sum s x,k,x y; out y", "in x 2,3; f32 k 3; node Add s x,k t; node Add q t,x y; out y"},
+		{"in x 2,3; node Sum s x t; node Relu r x y; node Add a t,y z; out z",
+			"in x 2,3; node Relu r x y; node Add a x,y z; out z"},
 		{"in x 2,3; node Relu r x z; node Mean m x,z t; node Sum s t y; node Relu q y w; out w",
 			"in x 2,3; f32 k -=.5; node Relu r x z; node Add a x,z s; node Mul m s,k y; node Relu q y w; out w"},
 		{"opset 6; in x 2,3; f32 w 4,3; node Transpose t w v; node MatMul m x,v u; "
