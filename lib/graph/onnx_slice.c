@@ -132,7 +132,7 @@ int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n)
 		return -EINVAL;
 	for (size_t i = 0; i < n->n_output; i++) {
 		struct kerf_node k = whole(imp, x);
-		char suffix[16];
+		char suffix[24];
 
 		k.starts[axis] = start;
 		k.counts[axis] = (int)parts[i];
