@@ -132,28 +132,52 @@ int kerf_lower_reshape(struct builder *b, const struct kerf_node *n)
 	return kerf_lower_tail(b, y, n->residual, n->act);
 }
 
-int kerf_lower_transpose(struct builder *b, const struct kerf_node *n)
+/* Writes the output densely; along its dimension d the input goes on by stride[d], from `start` on. */
+static int lower_strided(
+	struct builder *b, const struct kerf_node *n, const char *name, const int64_t *stride, int64_t start)
 {
-	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
-				 *ty = &b->g->tensors[n->output];
-	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
+	const struct kerf_tensor *ty = &b->g->tensors[n->output];
+	int64_t to[KERF_MAX_DIMS];
 	int order[KERF_MAX_DIMS];
-	struct nest nest = {.n_dims = ty->n_dims};
+	struct nest nest = {.n_dims = ty->n_dims, .start = {0, start, 0}};
 	struct operand x, y;
 	int rc = input_and_output(b, n, &x, &y);
 
 	if (rc < 0)
 		return rc;
-	kerf_memory_strides(tx, from);
 	kerf_memory_strides(ty, to);
 	kerf_memory_order(ty, order);
 	for (int i = 0; i < ty->n_dims; i++) {
 		nest.extent[i] = ty->dims[order[i]];
 		nest.stride[0][i] = to[order[i]];
-		nest.stride[1][i] = from[n->perm[order[i]]];
+		nest.stride[1][i] = stride[order[i]];
 	}
-	rc = emit_copy(b, "transpose", kerf_step_copy, y, x, nest);
+	rc = emit_copy(b, name, kerf_step_copy, y, x, nest);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_transpose(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]];
+	int64_t from[KERF_MAX_DIMS], stride[KERF_MAX_DIMS];
+
+	kerf_memory_strides(tx, from);
+	for (int d = 0; d < tx->n_dims; d++)
+		stride[d] = from[n->perm[d]];
+	return lower_strided(b, n, "transpose", stride, 0);
+}
+
+int kerf_lower_slice(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]];
+	int64_t stride[KERF_MAX_DIMS], start = 0;
+
+	kerf_memory_strides(tx, stride);
+	for (int d = 0; d < tx->n_dims; d++) {
+		start += stride[d] * n->starts[d];
+		stride[d] *= n->steps[d];
+	}
+	return lower_strided(b, n, "slice", stride, start);
 }
 
 int kerf_lower_pad(struct builder *b, const struct kerf_node *n)
@@ -178,30 +202,5 @@ int kerf_lower_pad(struct builder *b, const struct kerf_node *n)
 	}
 	nest.start[0] = n->pads[0] * to[2] + n->pads[1] * to[3];
 	rc = emit_copy(b, "pad", kerf_step_pad, y, x, nest);
-	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
-}
-
-int kerf_lower_slice(struct builder *b, const struct kerf_node *n)
-{
-	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
-				 *ty = &b->g->tensors[n->output];
-	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
-	int order[KERF_MAX_DIMS];
-	struct nest nest = {.n_dims = ty->n_dims};
-	struct operand x, y;
-	int rc = input_and_output(b, n, &x, &y);
-
-	if (rc < 0)
-		return rc;
-	kerf_memory_strides(tx, from);
-	kerf_memory_strides(ty, to);
-	kerf_memory_order(ty, order);
-	for (int i = 0; i < ty->n_dims; i++) {
-		nest.extent[i] = ty->dims[order[i]];
-		nest.stride[0][i] = to[order[i]];
-		nest.stride[1][i] = from[order[i]] * n->steps[order[i]];
-		nest.start[1] += from[order[i]] * n->starts[order[i]];
-	}
-	rc = emit_copy(b, "slice", kerf_step_copy, y, x, nest);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
 }
