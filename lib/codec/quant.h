@@ -29,6 +29,26 @@ extern const struct quant_kernel *const kerf_quant_kernels[];
 extern const unsigned kerf_quant_n_kernels;
 extern const struct quant_kernel kerf_quant_avx512, kerf_quant_avx2, kerf_quant_scalar;
 
+/*
+ * Blocks in groups of 8, whose scales are found together: one block alone would wait for its maximum and
+ * then for a division. A group with a value that saturates or is no number is refused and goes block by block.
+ */
+#define QUANT_GROUP 8
+
+/* Always part of its caller, whose instruction set it gets. */
+static inline __attribute__((always_inline)) void quant_encode_groups(bool (*group)(const float *src, uint8_t *dst),
+	void (*blocks)(const float *src, size_t n_blocks, uint8_t *dst), size_t values, size_t bytes, const float *src,
+	size_t n_blocks, uint8_t *dst)
+{
+	for (; n_blocks >= QUANT_GROUP; n_blocks -= QUANT_GROUP) {
+		if (!group(src, dst))
+			blocks(src, QUANT_GROUP, dst);
+		src += QUANT_GROUP * values;
+		dst += QUANT_GROUP * bytes;
+	}
+	blocks(src, n_blocks, dst);
+}
+
 /* A short block of n values, below the codec's. */
 void kerf_quant_tail_q8_encode(const float *src, size_t n, uint8_t *dst);
 void kerf_quant_tail_q8_decode(const uint8_t *src, size_t n, float *dst);

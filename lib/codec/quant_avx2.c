@@ -81,12 +81,6 @@ TARGET static __m256i pack(__m256i a, __m256i b, __m256i c, __m256i d)
 	return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/*
- * Blocks in groups of 8, whose scales are found together: one block alone would wait for its maximum and
- * then for a division. A group with a value that saturates or is no number goes block by block.
- */
-#define GROUP 8
-
 TARGET static __m256i max_of_vectors(const float *src, unsigned n)
 {
 	const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
@@ -113,9 +107,9 @@ TARGET static __m256i max_of_four(const __m256i m[4])
 /* Largest magnitude of each block; false when the group needs more care. */
 TARGET static bool largest_of_group(const float *src, unsigned vectors, __m256 *top)
 {
-	__m256i m[GROUP];
+	__m256i m[QUANT_GROUP];
 
-	for (unsigned b = 0; b < GROUP; b++)
+	for (unsigned b = 0; b < QUANT_GROUP; b++)
 		m[b] = max_of_vectors(src + b * 8 * vectors, vectors);
 	__m256i low = max_of_four(m), high = max_of_four(m + 4);
 	*top = _mm256_castsi256_ps(_mm256_max_epi32(_mm256_permute2x128_si256(low, high, 0x20),
@@ -126,7 +120,7 @@ TARGET static bool largest_of_group(const float *src, unsigned vectors, __m256 *
 }
 
 /* quant_scale_q8 of each; |x| x inverse is then at most 127 when rounded. */
-TARGET static void scales_q8(__m256 top, float scale[GROUP], float inverse[GROUP])
+TARGET static void scales_q8(__m256 top, float scale[QUANT_GROUP], float inverse[QUANT_GROUP])
 {
 	const __m256 steps = _mm256_set1_ps(127);
 	const __m256 some = _mm256_cmp_ps(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
@@ -142,13 +136,13 @@ TARGET static __m256i rounded(const float *src, __m256 inverse)
 
 TARGET static bool q8_group(const float *src, uint8_t *dst)
 {
-	float scale[GROUP], inverse[GROUP];
+	float scale[QUANT_GROUP], inverse[QUANT_GROUP];
 	__m256 top;
 
 	if (!largest_of_group(src, Q8_VALUES / 8, &top))
 		return false;
 	scales_q8(top, scale, inverse);
-	for (unsigned b = 0; b < GROUP; b++, src += Q8_VALUES, dst += Q8_BYTES) {
+	for (unsigned b = 0; b < QUANT_GROUP; b++, src += Q8_VALUES, dst += Q8_BYTES) {
 		const __m256 f = _mm256_set1_ps(inverse[b]);
 
 		memcpy(dst, &scale[b], sizeof(scale[b]));
@@ -186,13 +180,7 @@ TARGET static void q8_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 
 TARGET static void q8_encode(const float *src, size_t n_blocks, uint8_t *dst)
 {
-	for (; n_blocks >= GROUP; n_blocks -= GROUP) {
-		if (!q8_group(src, dst))
-			q8_blocks(src, GROUP, dst);
-		src += GROUP * Q8_VALUES;
-		dst += GROUP * Q8_BYTES;
-	}
-	q8_blocks(src, n_blocks, dst);
+	quant_encode_groups(q8_group, q8_blocks, Q8_VALUES, Q8_BYTES, src, n_blocks, dst);
 }
 
 TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
@@ -211,7 +199,7 @@ TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
 }
 
 /* quant_scale_q4 of each. */
-TARGET static void scales_q4(__m256 top, uint32_t scale[GROUP], float inverse[GROUP])
+TARGET static void scales_q4(__m256 top, uint32_t scale[QUANT_GROUP], float inverse[QUANT_GROUP])
 {
 	const __m256 some = _mm256_cmp_ps(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
 	__m256i bits = _mm256_castps_si256(_mm256_div_ps(top, _mm256_set1_ps(7)));
@@ -235,14 +223,14 @@ TARGET static __m128i pack_bytes(__m256i a, __m256i b)
 TARGET static bool q4_group(const float *src, uint8_t *dst)
 {
 	const __m256i eights = _mm256_set1_epi32(8 | 8 << 4);
-	uint32_t scale[GROUP];
-	float inverse[GROUP];
+	uint32_t scale[QUANT_GROUP];
+	float inverse[QUANT_GROUP];
 	__m256 top;
 
 	if (!largest_of_group(src, Q4_VALUES / 8, &top))
 		return false;
 	scales_q4(top, scale, inverse);
-	for (unsigned b = 0; b < GROUP; b++, src += Q4_VALUES, dst += Q4_BYTES) {
+	for (unsigned b = 0; b < QUANT_GROUP; b++, src += Q4_VALUES, dst += Q4_BYTES) {
 		const __m256 f = _mm256_set1_ps(inverse[b]);
 		const uint16_t upper = (uint16_t)(scale[b] >> 16);
 		__m256i both[2];
@@ -286,13 +274,7 @@ TARGET static void q4_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 
 TARGET static void q4_encode(const float *src, size_t n_blocks, uint8_t *dst)
 {
-	for (; n_blocks >= GROUP; n_blocks -= GROUP) {
-		if (!q4_group(src, dst))
-			q4_blocks(src, GROUP, dst);
-		src += GROUP * Q4_VALUES;
-		dst += GROUP * Q4_BYTES;
-	}
-	q4_blocks(src, n_blocks, dst);
+	quant_encode_groups(q4_group, q4_blocks, Q4_VALUES, Q4_BYTES, src, n_blocks, dst);
 }
 
 TARGET static void q4_decode(const uint8_t *src, size_t n_blocks, float *dst)

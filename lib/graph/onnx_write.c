@@ -240,12 +240,12 @@ static void write_slice(struct writer *w, struct node_out *n, const struct kerf_
 	int64_t starts[KERF_MAX_DIMS], ends[KERF_MAX_DIMS], axes[KERF_MAX_DIMS], steps[KERF_MAX_DIMS];
 
 	for (int i = 0; i < n_dims; i++) {
-		const int64_t end = k->starts[i] + (int64_t)k->steps[i] * k->counts[i];
-
-		starts[i] = k->starts[i];
-		ends[i] = end < 0 ? INT32_MIN : end;
 		axes[i] = i;
-		steps[i] = k->steps[i];
+		starts[i] = k->starts[i];
+		steps[i] = k->counts[i] == 1 ? 1 : k->steps[i]; /* of one value any will do */
+		ends[i] = starts[i] + steps[i] * k->counts[i];
+		if (ends[i] < 0)
+			ends[i] = INT32_MIN;
 	}
 	add_ints_input(w, n, k, "_starts", starts, n_dims);
 	add_ints_input(w, n, k, "_ends", ends, n_dims);

@@ -369,7 +369,10 @@ static const char sound[] =
 	"node Pad p o q pads=[0,0,1,1,0,0,1,1]; node Constant con2 - sh value_ints=[1,-1,64]; "
 	"node GlobalAveragePool gap d z; node Mul se z,d v; node Reshape rs v,shape u; "
 	"node Reshape rs2 u,sh u2; node MatMul mm u2,g t1; node Add ad h,t1 t2; "
-	"node Softmax sm t2 y axis=2; out y";
+	"node Split sp t2 s1,s2 axis=2; i64 from 2=0,-1; i64 to 2=9,-9; i64 on 2=1,2; i64 by 2=2,-1; "
+	"node Slice sl s1,from,to,on,by s3; i64 at -=0; node Gather ga s2,at s4 axis=1; node Div di s3,half s5; "
+	"f32 half -=2; node Sub su s5,s5 s6; node Sum am s6,s3,s6 s7; "
+	"node MaxPool mp s7 s8 kernel_shape=[2] pads=[1,0]; node Softmax sm s8 y axis=2; out y";
 
 static void test_truncations(void)
 {
