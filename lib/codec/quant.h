@@ -35,18 +35,39 @@ extern const struct quant_kernel kerf_quant_avx512, kerf_quant_avx2, kerf_quant_
  */
 #define QUANT_GROUP 8
 
-/* Always part of its caller, whose instruction set it gets. */
-static inline __attribute__((always_inline)) void quant_encode_groups(bool (*group)(const float *src, uint8_t *dst),
-	void (*blocks)(const float *src, size_t n_blocks, uint8_t *dst), size_t values, size_t bytes, const float *src,
-	size_t n_blocks, uint8_t *dst)
+struct quant_scales {
+	uint32_t scale[QUANT_GROUP]; /* bits of the float */
+	float inverse[QUANT_GROUP];
+};
+
+struct quant_groups {
+	size_t values, bytes; /* of a block */
+	bool (*find)(const float *src, struct quant_scales *s);
+	void (*write)(const float *src, const struct quant_scales *s, uint8_t *dst);
+	void (*blocks)(const float *src, size_t n_blocks, uint8_t *dst);
+};
+
+/* Always part of its caller, whose instruction set it gets. The next group's scales are found before this one is
+ * written, so that waiting for them costs nothing. */
+static inline __attribute__((always_inline)) void quant_encode_groups(
+	struct quant_groups g, const float *src, size_t n_blocks, uint8_t *dst)
 {
-	for (; n_blocks >= QUANT_GROUP; n_blocks -= QUANT_GROUP) {
-		if (!group(src, dst))
-			blocks(src, QUANT_GROUP, dst);
-		src += QUANT_GROUP * values;
-		dst += QUANT_GROUP * bytes;
+	struct quant_scales s[2];
+	bool good = n_blocks >= QUANT_GROUP && g.find(src, &s[0]);
+
+	for (unsigned i = 0; n_blocks >= QUANT_GROUP; n_blocks -= QUANT_GROUP, i ^= 1) {
+		const float *next = src + QUANT_GROUP * g.values;
+		const bool next_good = n_blocks >= 2 * QUANT_GROUP && g.find(next, &s[i ^ 1]);
+
+		if (good)
+			g.write(src, &s[i], dst);
+		else
+			g.blocks(src, QUANT_GROUP, dst);
+		good = next_good;
+		src = next;
+		dst += QUANT_GROUP * g.bytes;
 	}
-	blocks(src, n_blocks, dst);
+	g.blocks(src, n_blocks, dst);
 }
 
 /* A short block of n values, below the codec's. */

@@ -120,13 +120,17 @@ TARGET static bool largest_of_group(const float *src, unsigned vectors, __m256 *
 }
 
 /* quant_scale_q8 of each; |x| x inverse is then at most 127 when rounded. */
-TARGET static void scales_q8(__m256 top, float scale[QUANT_GROUP], float inverse[QUANT_GROUP])
+TARGET static bool q8_scales(const float *src, struct quant_scales *s)
 {
+	__m256 top;
+	const bool good = largest_of_group(src, Q8_VALUES / 8, &top);
 	const __m256 steps = _mm256_set1_ps(127);
 	const __m256 some = _mm256_cmp_ps(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
 
-	_mm256_storeu_ps(scale, _mm256_and_ps(some, _mm256_div_ps(top, steps)));
-	_mm256_storeu_ps(inverse, _mm256_and_ps(some, _mm256_div_ps(steps, top)));
+	_mm256_storeu_si256((__m256i *)s->scale,
+		_mm256_castps_si256(_mm256_and_ps(some, _mm256_div_ps(top, steps))));
+	_mm256_storeu_ps(s->inverse, _mm256_and_ps(some, _mm256_div_ps(steps, top)));
+	return good;
 }
 
 TARGET static __m256i rounded(const float *src, __m256 inverse)
@@ -134,24 +138,17 @@ TARGET static __m256i rounded(const float *src, __m256 inverse)
 	return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(src), inverse));
 }
 
-TARGET static bool q8_group(const float *src, uint8_t *dst)
+TARGET static void q8_write(const float *src, const struct quant_scales *s, uint8_t *dst)
 {
-	float scale[QUANT_GROUP], inverse[QUANT_GROUP];
-	__m256 top;
-
-	if (!largest_of_group(src, Q8_VALUES / 8, &top))
-		return false;
-	scales_q8(top, scale, inverse);
 	for (unsigned b = 0; b < QUANT_GROUP; b++, src += Q8_VALUES, dst += Q8_BYTES) {
-		const __m256 f = _mm256_set1_ps(inverse[b]);
+		const __m256 f = _mm256_set1_ps(s->inverse[b]);
 
-		memcpy(dst, &scale[b], sizeof(scale[b]));
+		memcpy(dst, &s->scale[b], sizeof(s->scale[b]));
 		for (int i = 0; i < Q8_VALUES; i += 32)
-			_mm256_storeu_si256((__m256i *)(dst + sizeof(scale[b]) + i),
+			_mm256_storeu_si256((__m256i *)(dst + sizeof(s->scale[b]) + i),
 				pack(rounded(src + i, f), rounded(src + i + 8, f),
 					rounded(src + i + 16, f), rounded(src + i + 24, f)));
 	}
-	return true;
 }
 
 TARGET static void q8_blocks(const float *src, size_t n_blocks, uint8_t *dst)
@@ -180,7 +177,7 @@ TARGET static void q8_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 
 TARGET static void q8_encode(const float *src, size_t n_blocks, uint8_t *dst)
 {
-	quant_encode_groups(q8_group, q8_blocks, Q8_VALUES, Q8_BYTES, src, n_blocks, dst);
+	quant_encode_groups((struct quant_groups){Q8_VALUES, Q8_BYTES, q8_scales, q8_write, q8_blocks}, src, n_blocks, dst);
 }
 
 TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
@@ -199,16 +196,19 @@ TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
 }
 
 /* quant_scale_q4 of each. */
-TARGET static void scales_q4(__m256 top, uint32_t scale[QUANT_GROUP], float inverse[QUANT_GROUP])
+TARGET static bool q4_scales(const float *src, struct quant_scales *s)
 {
+	__m256 top;
+	const bool good = largest_of_group(src, Q4_VALUES / 8, &top);
 	const __m256 some = _mm256_cmp_ps(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
 	__m256i bits = _mm256_castps_si256(_mm256_div_ps(top, _mm256_set1_ps(7)));
 
 	bits = _mm256_and_si256(_mm256_add_epi32(bits, _mm256_set1_epi32(0xffff)),
 		_mm256_and_si256(_mm256_castps_si256(some), _mm256_set1_epi32((int)0xffff0000u)));
-	_mm256_storeu_si256((__m256i *)scale, bits);
-	_mm256_storeu_ps(inverse,
+	_mm256_storeu_si256((__m256i *)s->scale, bits);
+	_mm256_storeu_ps(s->inverse,
 		_mm256_and_ps(some, _mm256_div_ps(_mm256_set1_ps(1), _mm256_castsi256_ps(bits))));
+	return good;
 }
 
 /* 16 whole numbers from 0 to 255 as bytes. */
@@ -220,19 +220,13 @@ TARGET static __m128i pack_bytes(__m256i a, __m256i b)
 	return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
 
-TARGET static bool q4_group(const float *src, uint8_t *dst)
+TARGET static void q4_write(const float *src, const struct quant_scales *s, uint8_t *dst)
 {
 	const __m256i eights = _mm256_set1_epi32(8 | 8 << 4);
-	uint32_t scale[QUANT_GROUP];
-	float inverse[QUANT_GROUP];
-	__m256 top;
 
-	if (!largest_of_group(src, Q4_VALUES / 8, &top))
-		return false;
-	scales_q4(top, scale, inverse);
 	for (unsigned b = 0; b < QUANT_GROUP; b++, src += Q4_VALUES, dst += Q4_BYTES) {
-		const __m256 f = _mm256_set1_ps(inverse[b]);
-		const uint16_t upper = (uint16_t)(scale[b] >> 16);
+		const __m256 f = _mm256_set1_ps(s->inverse[b]);
+		const uint16_t upper = (uint16_t)(s->scale[b] >> 16);
 		__m256i both[2];
 
 		/* (low + 8) + 16 (high + 8), from levels that are at most 7 either way. */
@@ -243,7 +237,6 @@ TARGET static bool q4_group(const float *src, uint8_t *dst)
 		memcpy(dst, &upper, sizeof(upper));
 		_mm_storeu_si128((__m128i *)(dst + sizeof(upper)), pack_bytes(both[0], both[1]));
 	}
-	return true;
 }
 
 TARGET static void q4_blocks(const float *src, size_t n_blocks, uint8_t *dst)
@@ -274,7 +267,7 @@ TARGET static void q4_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 
 TARGET static void q4_encode(const float *src, size_t n_blocks, uint8_t *dst)
 {
-	quant_encode_groups(q4_group, q4_blocks, Q4_VALUES, Q4_BYTES, src, n_blocks, dst);
+	quant_encode_groups((struct quant_groups){Q4_VALUES, Q4_BYTES, q4_scales, q4_write, q4_blocks}, src, n_blocks, dst);
 }
 
 TARGET static void q4_decode(const uint8_t *src, size_t n_blocks, float *dst)

@@ -100,13 +100,17 @@ TARGET static bool largest_of_group(const float *src, unsigned vectors, __m256 *
 }
 
 /* quant_scale_q8 of each; |x| x inverse is then at most 127 when rounded. */
-TARGET static void scales_q8(__m256 top, float scale[QUANT_GROUP], float inverse[QUANT_GROUP])
+TARGET static bool q8_scales(const float *src, struct quant_scales *s)
 {
+	__m256 top;
+	const bool good = largest_of_group(src, Q8_VALUES / 16, &top);
 	const __m256 steps = _mm256_set1_ps(127);
 	const __mmask8 some = _mm256_cmp_ps_mask(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
 
-	_mm256_storeu_ps(scale, _mm256_maskz_div_ps(some, top, steps));
-	_mm256_storeu_ps(inverse, _mm256_maskz_div_ps(some, steps, top));
+	_mm256_storeu_si256(
+		(__m256i *)s->scale, _mm256_castps_si256(_mm256_maskz_div_ps(some, top, steps)));
+	_mm256_storeu_ps(s->inverse, _mm256_maskz_div_ps(some, steps, top));
+	return good;
 }
 
 TARGET static void levels_q8(const float *src, float inverse, uint8_t *dst)
@@ -124,19 +128,12 @@ TARGET static void levels_q8(const float *src, float inverse, uint8_t *dst)
 	_mm512_storeu_si512(dst, _mm512_permutexvar_epi32(order, bytes));
 }
 
-TARGET static bool q8_group(const float *src, uint8_t *dst)
+TARGET static void q8_write(const float *src, const struct quant_scales *s, uint8_t *dst)
 {
-	float scale[QUANT_GROUP], inverse[QUANT_GROUP];
-	__m256 top;
-
-	if (!largest_of_group(src, Q8_VALUES / 16, &top))
-		return false;
-	scales_q8(top, scale, inverse);
 	for (unsigned b = 0; b < QUANT_GROUP; b++, src += Q8_VALUES, dst += Q8_BYTES) {
-		memcpy(dst, &scale[b], sizeof(scale[b]));
-		levels_q8(src, inverse[b], dst + sizeof(scale[b]));
+		memcpy(dst, &s->scale[b], sizeof(s->scale[b]));
+		levels_q8(src, s->inverse[b], dst + sizeof(s->scale[b]));
 	}
-	return true;
 }
 
 TARGET static void q8_blocks(const float *src, size_t n_blocks, uint8_t *dst)
@@ -168,7 +165,7 @@ TARGET static void q8_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 
 TARGET static void q8_encode(const float *src, size_t n_blocks, uint8_t *dst)
 {
-	quant_encode_groups(q8_group, q8_blocks, Q8_VALUES, Q8_BYTES, src, n_blocks, dst);
+	quant_encode_groups((struct quant_groups){Q8_VALUES, Q8_BYTES, q8_scales, q8_write, q8_blocks}, src, n_blocks, dst);
 }
 
 TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
@@ -188,31 +185,28 @@ TARGET static void q8_decode(const uint8_t *src, size_t n_blocks, float *dst)
 }
 
 /* quant_scale_q4 of each. */
-TARGET static void scales_q4(__m256 top, uint32_t scale[QUANT_GROUP], float inverse[QUANT_GROUP])
+TARGET static bool q4_scales(const float *src, struct quant_scales *s)
 {
+	__m256 top;
+	const bool good = largest_of_group(src, Q4_VALUES / 16, &top);
 	const __mmask8 some = _mm256_cmp_ps_mask(top, _mm256_set1_ps(QUANT_SMALLEST), _CMP_GE_OQ);
 	__m256i bits = _mm256_castps_si256(_mm256_div_ps(top, _mm256_set1_ps(7)));
 
 	bits = _mm256_maskz_and_epi32(some, _mm256_add_epi32(bits, _mm256_set1_epi32(0xffff)),
 		_mm256_set1_epi32((int)0xffff0000u));
-	_mm256_storeu_si256((__m256i *)scale, bits);
-	_mm256_storeu_ps(inverse,
+	_mm256_storeu_si256((__m256i *)s->scale, bits);
+	_mm256_storeu_ps(s->inverse,
 		_mm256_maskz_div_ps(some, _mm256_set1_ps(1), _mm256_castsi256_ps(bits)));
+	return good;
 }
 
-TARGET static bool q4_group(const float *src, uint8_t *dst)
+TARGET static void q4_write(const float *src, const struct quant_scales *s, uint8_t *dst)
 {
 	const __m512i eights = _mm512_set1_epi32(8 | 8 << 4);
-	uint32_t scale[QUANT_GROUP];
-	float inverse[QUANT_GROUP];
-	__m256 top;
 
-	if (!largest_of_group(src, Q4_VALUES / 16, &top))
-		return false;
-	scales_q4(top, scale, inverse);
 	for (unsigned b = 0; b < QUANT_GROUP; b++, src += Q4_VALUES, dst += Q4_BYTES) {
-		const __m512 f = _mm512_set1_ps(inverse[b]);
-		const uint16_t upper = (uint16_t)(scale[b] >> 16);
+		const __m512 f = _mm512_set1_ps(s->inverse[b]);
+		const uint16_t upper = (uint16_t)(s->scale[b] >> 16);
 		__m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(src), f));
 		__m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(src + 16), f));
 		/* (low + 8) + 16 (high + 8), from levels that are at most 7 either way. */
@@ -221,7 +215,6 @@ TARGET static bool q4_group(const float *src, uint8_t *dst)
 		memcpy(dst, &upper, sizeof(upper));
 		_mm_storeu_si128((__m128i *)(dst + sizeof(upper)), _mm512_cvtepi32_epi8(both));
 	}
-	return true;
 }
 
 TARGET static void q4_blocks(const float *src, size_t n_blocks, uint8_t *dst)
@@ -249,7 +242,7 @@ TARGET static void q4_blocks(const float *src, size_t n_blocks, uint8_t *dst)
 
 TARGET static void q4_encode(const float *src, size_t n_blocks, uint8_t *dst)
 {
-	quant_encode_groups(q4_group, q4_blocks, Q4_VALUES, Q4_BYTES, src, n_blocks, dst);
+	quant_encode_groups((struct quant_groups){Q4_VALUES, Q4_BYTES, q4_scales, q4_write, q4_blocks}, src, n_blocks, dst);
 }
 
 TARGET static void q4_decode(const uint8_t *src, size_t n_blocks, float *dst)
