@@ -79,6 +79,26 @@ struct softmax {
 	int64_t outer, axis, inner;
 };
 
+/* Memory order: outer x n_in x inner becomes outer x n_out x inner; operand 2 holds int32 indices. */
+struct gather {
+	int64_t outer, n_in, n_out, inner;
+	int taps;
+	float value;
+};
+
+/* The first n_kept dimensions of the nest are the output's, the others are walked for each of its values. */
+struct reduce {
+	struct nest nest;
+	int n_kept;
+	enum kerf_reduce kind;
+};
+
+struct layernorm {
+	int64_t rows, len;
+	float epsilon;
+	bool has_scale, has_bias;
+};
+
 struct channels {
 	int64_t outer, c, inner; /* memory order: outer x c x inner */
 };
@@ -102,27 +122,35 @@ struct step {
 	int64_t elements; /* of the output: decides whether a team is worth it */
 	union {
 		struct kerf_act act;
-		struct nest nest;
+		struct {
+			struct nest nest;
+			enum kerf_op op; /* of two operands */
+		};
 		struct pool pool;
 		struct concat concat;
 		struct softmax softmax;
 		struct channels channels;
+		struct gather gather;
+		struct reduce reduce;
+		struct layernorm layernorm;
 	};
 
 	int n_operands; /* in the order of dnn_arg, or of data */
 	struct operand operands[KERF_MAX_INPUTS + 1];
 };
 
-/* Runs of steps.c */
+/* Runs of steps.c and steps_reduce.c */
 void kerf_step_act(const struct step *s, float *const *data, unsigned team);
-void kerf_step_add(const struct step *s, float *const *data, unsigned team);
-void kerf_step_mul(const struct step *s, float *const *data, unsigned team);
+void kerf_step_binary(const struct step *s, float *const *data, unsigned team);
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
 void kerf_step_pad(const struct step *s, float *const *data, unsigned team);
 void kerf_step_pool(const struct step *s, float *const *data, unsigned team);
 void kerf_step_concat(const struct step *s, float *const *data, unsigned team);
 void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);
+void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
+void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
+void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team);
 
 /* ---- the compiled engine ---- */
 
@@ -152,6 +180,10 @@ struct kerf_engine {
 	void *weight_block;
 	size_t weight_bytes, arena_bytes, scratchpad_bytes;
 };
+
+/* Calls part() for [0, n) split into one range per thread when the step is large enough for that. */
+typedef void (*part_fn)(const struct step *s, float *const *data, int64_t from, int64_t to);
+void kerf_step_split(const struct step *s, float *const *data, unsigned team, int64_t n, part_fn part);
 
 /* ---- lowering ---- */
 
@@ -192,18 +224,22 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
 int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
+int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 /* lower_own.c */
 int kerf_lower_act(struct builder *b, const struct kerf_node *n);
 int kerf_lower_binary(struct builder *b, const struct kerf_node *n);
 int kerf_lower_batchnorm(struct builder *b, const struct kerf_node *n);
 /* Averages, and maxima that oneDNN has no fast code for. */
 int kerf_lower_pool(struct builder *b, const struct kerf_node *n);
+int kerf_lower_reduce(struct builder *b, const struct kerf_node *n);
+int kerf_lower_layernorm(struct builder *b, const struct kerf_node *n);
 /* lower_move.c */
 int kerf_lower_concat(struct builder *b, const struct kerf_node *n);
 int kerf_lower_reshape(struct builder *b, const struct kerf_node *n);
 int kerf_lower_transpose(struct builder *b, const struct kerf_node *n);
 int kerf_lower_pad(struct builder *b, const struct kerf_node *n);
 int kerf_lower_slice(struct builder *b, const struct kerf_node *n);
+int kerf_lower_gather(struct builder *b, const struct kerf_node *n);
 
 /* ---- how tensors lie (layout.c) ---- */
 

@@ -193,7 +193,7 @@ bool kerf_tail_eltwise(struct kerf_act act, struct dnn_tail *tail)
 
 static const char *act_name(enum kerf_act_kind kind)
 {
-	static const char *const names[] = {
+	static const char *const names[KERF_ACT_COUNT] = {
 		[KERF_ACT_NONE] = "identity",
 		[KERF_ACT_RELU] = "relu",
 		[KERF_ACT_CLIP] = "clip",
@@ -203,6 +203,22 @@ static const char *act_name(enum kerf_act_kind kind)
 		[KERF_ACT_HARD_SWISH] = "hard_swish",
 		[KERF_ACT_TANH] = "tanh",
 		[KERF_ACT_LEAKY_RELU] = "leaky_relu",
+		[KERF_ACT_ERF] = "erf",
+		[KERF_ACT_GELU] = "gelu",
+		[KERF_ACT_ABS] = "abs",
+		[KERF_ACT_SQRT] = "sqrt",
+		[KERF_ACT_RECIPROCAL] = "reciprocal",
+		[KERF_ACT_EXP] = "exp",
+		[KERF_ACT_LOG] = "log",
+		[KERF_ACT_ELU] = "elu",
+		[KERF_ACT_SELU] = "selu",
+		[KERF_ACT_SOFTPLUS] = "softplus",
+		[KERF_ACT_SOFTSIGN] = "softsign",
+		[KERF_ACT_FLOOR] = "floor",
+		[KERF_ACT_CEIL] = "ceil",
+		[KERF_ACT_ROUND] = "round",
+		[KERF_ACT_SIN] = "sin",
+		[KERF_ACT_COS] = "cos",
 	};
 
 	return names[kind];
@@ -211,7 +227,7 @@ static const char *act_name(enum kerf_act_kind kind)
 static int lower_act_step(
 	struct builder *b, struct operand y, struct operand x, struct kerf_act act)
 {
-	if ((unsigned)act.kind > KERF_ACT_LEAKY_RELU)
+	if ((unsigned)act.kind >= KERF_ACT_COUNT)
 		return kerf_lower_fail(b, -EINVAL, "activation %d is not known", (int)act.kind);
 	struct step *s = kerf_lower_step(b, act_name(act.kind), kerf_step_act);
 	if (!s)
@@ -229,9 +245,10 @@ static int lower_residual(struct builder *b, struct operand y, int residual)
 
 	if (rc < 0)
 		return rc;
-	struct step *s = kerf_lower_step(b, "add", kerf_step_add);
+	struct step *s = kerf_lower_step(b, "add", kerf_step_binary);
 	if (!s)
 		return -ENOMEM;
+	s->op = KERF_OP_ADD;
 	s->nest = (struct nest){.n_dims = 1, .extent = {s->elements}, .stride = {{1}, {1}, {1}}};
 	kerf_lower_operand(s, y);
 	kerf_lower_operand(s, y);
@@ -268,6 +285,12 @@ static int (*const lower[KERF_OP_COUNT])(struct builder *, const struct kerf_nod
 	[KERF_OP_ACT] = kerf_lower_act,
 	[KERF_OP_ADD] = kerf_lower_binary,
 	[KERF_OP_MUL] = kerf_lower_binary,
+	[KERF_OP_DIV] = kerf_lower_binary,
+	[KERF_OP_MIN] = kerf_lower_binary,
+	[KERF_OP_MAX] = kerf_lower_binary,
+	[KERF_OP_POW] = kerf_lower_binary,
+	[KERF_OP_PRELU] = kerf_lower_binary,
+	[KERF_OP_MATMUL] = kerf_lower_matmul,
 	[KERF_OP_MAXPOOL] = kerf_lower_maxpool,
 	[KERF_OP_AVGPOOL] = kerf_lower_pool,
 	[KERF_OP_GLOBAL_AVGPOOL] = kerf_lower_pool,
@@ -277,6 +300,9 @@ static int (*const lower[KERF_OP_COUNT])(struct builder *, const struct kerf_nod
 	[KERF_OP_TRANSPOSE] = kerf_lower_transpose,
 	[KERF_OP_PAD] = kerf_lower_pad,
 	[KERF_OP_SLICE] = kerf_lower_slice,
+	[KERF_OP_GATHER] = kerf_lower_gather,
+	[KERF_OP_REDUCE] = kerf_lower_reduce,
+	[KERF_OP_LAYERNORM] = kerf_lower_layernorm,
 };
 
 static void find_last_uses(struct builder *b)

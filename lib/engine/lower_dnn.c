@@ -1,4 +1,4 @@
-/* Lowering of what oneDNN runs: convolution, inner product, maximum pooling, softmax. */
+/* Lowering of what oneDNN runs: convolution, inner product, matrix product, maximum pooling, softmax. */
 #include "engine/internal.h"
 
 #include <assert.h>
@@ -22,6 +22,12 @@ static bool is_fast(const char *impl)
 		word = word ? word + 1 : NULL;
 	}
 	return true;
+}
+
+/* A product of matrices is what `gemm` is for. */
+static bool is_product(const char *impl)
+{
+	return strncmp(impl, "ref", 3) != 0;
 }
 
 static bool accept_any(const char *impl)
@@ -473,4 +479,61 @@ int kerf_lower_softmax(struct builder *b, const struct kerf_node *n)
 					: dnn_fail(b, status, "softmax");
 	dnn_op_free(&op);
 	return rc;
+}
+
+/* ---- matrix product of two computed values ---- */
+
+static dnnl_status_t describe_matmul(const struct kerf_graph *g, const struct kerf_node *n, struct dnn_op *op)
+{
+	const int ids[3] = {n->inputs[0], n->inputs[1], n->output};
+	struct dnn_md *const mds[3] = {&op->src, &op->weights, &op->dst};
+	dnnl_status_t status = dnnl_success;
+
+	op->kind = DNN_MATMUL;
+	for (int i = 0; i < 3 && status == dnnl_success; i++) {
+		const int64_t *d = g->tensors[ids[i]].dims;
+
+		status = dnn_md_make(mds[i], 3, (const dnnl_dims_t){d[0], d[1], d[2]}, dnnl_abc);
+	}
+	return status;
+}
+
+static int emit_matmul(struct builder *b, const struct dnn_op *op, struct operand a, struct operand w, struct operand y)
+{
+	struct dnn_impl first;
+	dnnl_primitive_desc_t pd;
+	const dnn_accept accept = acceptance() == is_fast ? is_product : accept_any;
+	dnnl_status_t status = dnn_op_choose(op, b->e->dnn, accept, &pd, &first);
+
+	if (status != dnnl_success)
+		return kerf_lower_fail(b, -ENOTSUP, "oneDNN has only %s for it (%s)",
+			first.name[0] ? first.name : "nothing", dnn_status_name(status));
+	struct step *s = make_step(b, "matmul", pd);
+	dnnl_primitive_desc_destroy(pd);
+	if (!s)
+		return -ENOMEM;
+	int rc = add_arg(b, s, DNNL_ARG_SRC, &op->src, a);
+	if (rc == 0)
+		rc = add_arg(b, s, DNNL_ARG_WEIGHTS, &op->weights, w);
+	if (rc == 0)
+		rc = add_arg(b, s, DNNL_ARG_DST, &op->dst, y);
+	return rc;
+}
+
+int kerf_lower_matmul(struct builder *b, const struct kerf_node *n)
+{
+	struct dnn_op op = {0};
+	struct operand x[2], y;
+	int rc = 0;
+
+	for (int i = 0; i < 2 && rc == 0; i++)
+		rc = kerf_lower_input(b, n->inputs[i], &x[i]);
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc < 0)
+		return rc;
+	dnnl_status_t status = describe_matmul(b->g, n, &op);
+	rc = status == dnnl_success ? emit_matmul(b, &op, x[0], x[1], y) : dnn_fail(b, status, "matrix product");
+	dnn_op_free(&op);
+	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
 }

@@ -1,5 +1,7 @@
-/* Lowering of operators that only move values: concat, reshape, transpose, pad, slice. */
+/* Lowering of operators that only move values: concat, reshape, transpose, pad, slice, gather. */
 #include "engine/internal.h"
+
+#include <stdlib.h>
 
 /* A copy step over a nest that is already set up. */
 static int emit_copy(struct builder *b, const char *name, step_run run, struct operand y,
@@ -203,4 +205,60 @@ int kerf_lower_pad(struct builder *b, const struct kerf_node *n)
 	nest.start[0] = n->pads[0] * to[2] + n->pads[1] * to[3];
 	rc = emit_copy(b, "pad", kerf_step_pad, y, x, nest);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+/* Indices lie among the weights as int32: no dimension is larger. */
+static int gather_indices(struct builder *b, const struct kerf_tensor *t, struct operand *o)
+{
+	const int64_t n = kerf_tensor_elements(t);
+	const int index = kerf_lower_new_weight(b, (size_t)n * sizeof(int32_t));
+
+	if (index < 0)
+		return index;
+	struct weight *w = &b->e->weights[index];
+	int32_t *values = malloc(w->bytes);
+	if (!values)
+		return kerf_lower_fail(b, -ENOMEM, "out of memory");
+	for (int64_t i = 0; i < n; i++)
+		values[i] = (int32_t)((const int64_t *)t->data)[i];
+	w->owned = (float *)(void *)values;
+	w->source = w->owned;
+	*o = (struct operand){IN_WEIGHTS, index};
+	return 0;
+}
+
+int kerf_lower_gather(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]], *table = &b->g->tensors[n->inputs[1]];
+	struct gather g = {.outer = 1,
+		.n_in = tx->dims[n->axis],
+		.n_out = table->dims[0],
+		.inner = 1,
+		.taps = (int)table->dims[1],
+		.value = n->value};
+	struct operand x, y, indices, weights;
+	int order[KERF_MAX_DIMS], i = 0;
+	int rc = input_and_output(b, n, &x, &y);
+
+	if (rc == 0)
+		rc = gather_indices(b, table, &indices);
+	if (rc == 0 && n->inputs[2] >= 0)
+		rc = kerf_lower_input(b, n->inputs[2], &weights);
+	if (rc < 0)
+		return rc;
+	kerf_memory_order(tx, order);
+	for (; order[i] != n->axis; i++)
+		g.outer *= tx->dims[order[i]];
+	for (i++; i < tx->n_dims; i++)
+		g.inner *= tx->dims[order[i]];
+	struct step *s = kerf_lower_step(b, n->inputs[2] >= 0 ? "resample" : "gather", kerf_step_gather);
+	if (!s)
+		return -ENOMEM;
+	s->gather = g;
+	kerf_lower_operand(s, y);
+	kerf_lower_operand(s, x);
+	kerf_lower_operand(s, indices);
+	if (n->inputs[2] >= 0)
+		kerf_lower_operand(s, weights);
+	return kerf_lower_tail(b, y, n->residual, n->act);
 }

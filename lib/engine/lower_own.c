@@ -1,4 +1,4 @@
-/* Lowering of arithmetic that our own kernels run: add, multiply, batch norm, averages. */
+/* Lowering of arithmetic that our own kernels run: two operands, norms, pools, reductions. */
 #include "engine/internal.h"
 
 #include <math.h>
@@ -55,7 +55,6 @@ static int binary_output(struct builder *b, const struct kerf_node *n, struct op
 int kerf_lower_binary(struct builder *b, const struct kerf_node *n)
 {
 	const struct kerf_tensor *t = b->g->tensors;
-	bool adds = n->op == KERF_OP_ADD;
 	struct operand x[2], y;
 	int rc = 0;
 
@@ -65,10 +64,10 @@ int kerf_lower_binary(struct builder *b, const struct kerf_node *n)
 		rc = binary_output(b, n, &y);
 	if (rc < 0)
 		return rc;
-	struct step *s =
-		kerf_lower_step(b, adds ? "add" : "mul", adds ? kerf_step_add : kerf_step_mul);
+	struct step *s = kerf_lower_step(b, kerf_op_name(n->op), kerf_step_binary);
 	if (!s)
 		return -ENOMEM;
+	s->op = n->op;
 	s->nest = binary_nest(&t[n->output], &t[n->inputs[0]], &t[n->inputs[1]]);
 	kerf_lower_operand(s, y);
 	kerf_lower_operand(s, x[0]);
@@ -174,5 +173,78 @@ int kerf_lower_pool(struct builder *b, const struct kerf_node *n)
 	s->elements = kerf_tensor_elements(tx); /* the work is in reading */
 	kerf_lower_operand(s, y);
 	kerf_lower_operand(s, x);
+	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+/* ---- reductions ---- */
+
+/* Kept dimensions first, each group as memory has it. */
+static struct reduce reduce_walk(const struct kerf_node *n, const struct kerf_tensor *tx, const struct kerf_tensor *ty)
+{
+	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
+	int order[KERF_MAX_DIMS];
+	struct reduce r = {.kind = n->reduce};
+
+	kerf_memory_strides(tx, from);
+	kerf_memory_strides(ty, to);
+	kerf_memory_order(tx, order);
+	for (int reduced = 0; reduced < 2; reduced++)
+		for (int i = 0; i < tx->n_dims; i++) {
+			const int d = order[i];
+
+			if ((int)(n->axes >> d & 1) != reduced)
+				continue;
+			r.nest.extent[r.nest.n_dims] = tx->dims[d];
+			r.nest.stride[0][r.nest.n_dims] = to[d];
+			r.nest.stride[1][r.nest.n_dims++] = from[d];
+			r.n_kept += !reduced;
+		}
+	return r;
+}
+
+int kerf_lower_reduce(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *t = b->g->tensors;
+	struct operand x, y;
+	int rc = kerf_lower_input(b, n->inputs[0], &x);
+
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc < 0)
+		return rc;
+	struct step *s = kerf_lower_step(b, "reduce", kerf_step_reduce);
+	if (!s)
+		return -ENOMEM;
+	s->reduce = reduce_walk(n, &t[n->inputs[0]], &t[n->output]);
+	s->elements = kerf_tensor_elements(&t[n->inputs[0]]); /* the work is in reading */
+	kerf_lower_operand(s, y);
+	kerf_lower_operand(s, x);
+	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+int kerf_lower_layernorm(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *t = &b->g->tensors[n->inputs[0]];
+	struct operand o[3], y;
+	int n_operands = 0, rc = 0;
+
+	for (int i = 0; i < n->n_inputs && rc == 0; i++)
+		if (n->inputs[i] >= 0)
+			rc = kerf_lower_input(b, n->inputs[i], &o[n_operands++]);
+	if (rc == 0)
+		rc = kerf_lower_output(b, &y);
+	if (rc < 0)
+		return rc;
+	struct step *s = kerf_lower_step(b, "layernorm", kerf_step_layernorm);
+	if (!s)
+		return -ENOMEM;
+	s->layernorm = (struct layernorm){.rows = t->dims[0],
+		.len = t->dims[1],
+		.epsilon = n->epsilon,
+		.has_scale = n->inputs[1] >= 0,
+		.has_bias = n->inputs[2] >= 0};
+	kerf_lower_operand(s, y);
+	for (int i = 0; i < n_operands; i++)
+		kerf_lower_operand(s, o[i]);
 	return kerf_lower_tail(b, y, n->residual, n->act);
 }

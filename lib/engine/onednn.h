@@ -33,7 +33,7 @@ struct dnn_tail {
 	float alpha, beta;
 };
 
-enum dnn_kind { DNN_CONV, DNN_INNER_PRODUCT, DNN_MAX_POOL, DNN_SOFTMAX };
+enum dnn_kind { DNN_CONV, DNN_INNER_PRODUCT, DNN_MAX_POOL, DNN_SOFTMAX, DNN_MATMUL };
 
 /* An operation by its operands; unused fields stay zero. */
 struct dnn_op {

@@ -44,6 +44,7 @@ union dnn_op_desc {
 	dnnl_inner_product_desc_t inner_product;
 	dnnl_pooling_v2_desc_t pool;
 	dnnl_softmax_v2_desc_t softmax;
+	dnnl_matmul_desc_t matmul;
 };
 
 static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, union dnn_op_desc *desc)
@@ -66,6 +67,8 @@ static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, union dnn_o
 	case DNN_SOFTMAX:
 		return dnnl_softmax_v2_forward_desc_init(&desc->softmax, dnnl_forward_inference,
 			dnnl_softmax_accurate, &op->src.md, &op->dst.md, op->axis);
+	case DNN_MATMUL:
+		return dnnl_matmul_desc_init(&desc->matmul, &op->src.md, &op->weights.md, bias, &op->dst.md);
 	}
 	return dnnl_invalid_arguments;
 }

@@ -62,6 +62,9 @@ static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, dnnl_primit
 		return dnnl_softmax_forward_primitive_desc_create(pd, engine,
 			dnnl_forward_inference, dnnl_softmax_accurate, op->src.md, op->dst.md,
 			op->axis, attr);
+	case DNN_MATMUL:
+		return dnnl_matmul_primitive_desc_create(
+			pd, engine, op->src.md, op->weights.md, bias, op->dst.md, attr);
 	}
 	return dnnl_invalid_arguments;
 }

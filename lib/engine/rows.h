@@ -33,6 +33,9 @@ struct kerf_rows {
 	void (*maximum)(const struct kerf_window *w, const float *x, float *y, size_t n);
 };
 
+/* Activations from KERF_ACT_ABS on, which few networks use: the C library's functions, in every variant. */
+void kerf_rows_library(const struct kerf_act *act, const float *x, float *y, size_t n);
+
 extern const struct kerf_rows kerf_rows_avx512, kerf_rows_avx2, kerf_rows_scalar;
 
 /* The i-th variant that this CPU runs, best first; NULL past the end. */

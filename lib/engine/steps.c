@@ -5,15 +5,13 @@
  */
 #include "engine/internal.h"
 
+#include <assert.h>
 #include <math.h>
 
 /* Below this many output elements one thread is faster than a team. */
 #define TEAM_ELEMENTS 16384
 
-typedef void (*part_fn)(const struct step *s, float *const *data, int64_t from, int64_t to);
-
-/* Calls part() for [0, n) split into one range per thread. */
-static void split(const struct step *s, float *const *data, unsigned team, int64_t n, part_fn part)
+void kerf_step_split(const struct step *s, float *const *data, unsigned team, int64_t n, part_fn part)
 {
 	if (team < 2 || n < 2 || s->elements < TEAM_ELEMENTS) {
 		part(s, data, 0, n);
@@ -38,7 +36,7 @@ static void act_part(const struct step *s, float *const *data, int64_t from, int
 
 void kerf_step_act(const struct step *s, float *const *data, unsigned team)
 {
-	split(s, data, team, (s->elements + LINE - 1) / LINE, act_part);
+	kerf_step_split(s, data, team, (s->elements + LINE - 1) / LINE, act_part);
 }
 
 /* Position in all but the innermost dimension of a nest, and where that is in each operand. */
@@ -91,9 +89,32 @@ static void walk(const struct step *s, float *const *data, int64_t from, int64_t
 	}
 }
 
+/* Any two operands, one value at a time; min and max pass a NaN on. */
+static void combine(enum kerf_op op, const float *pa, int64_t sa, const float *pb, int64_t sb, float *y, int64_t n)
+{
+#define EACH(f)                                                                                    \
+	for (int64_t i = 0; i < n; i++) {                                                          \
+		const float a = pa[i * sa], b = pb[i * sb];                                        \
+		y[i] = (f);                                                                        \
+	}                                                                                          \
+	break
+	switch (op) {
+	case KERF_OP_ADD: EACH(a + b);
+	case KERF_OP_MUL: EACH(a * b);
+	case KERF_OP_DIV: EACH(a / b);
+	case KERF_OP_MIN: EACH(a < b || a != a ? a : b);
+	case KERF_OP_MAX: EACH(a > b || a != a ? a : b);
+	case KERF_OP_POW: EACH(powf(a, b));
+	case KERF_OP_PRELU: EACH(a < 0 ? a * b : a);
+	default: assert(!"not an operator of two operands");
+	}
+#undef EACH
+}
+
 /*
- * A row of a binary operation. The operands walk densely or stand still in nearly every network;
- * anything else (a broadcast that crosses NHWC in an odd way) goes one value at a time.
+ * A row of a binary operation. The operands of sums and products walk densely or stand still in
+ * nearly every network; anything else (a broadcast that crosses NHWC in an odd way) and the other
+ * operators go one value at a time.
  */
 static void binary_row(
 	const struct step *s, float *const *data, const int64_t at[3], int64_t from, int64_t n)
@@ -104,18 +125,16 @@ static void binary_row(
 	int64_t sa = nest->stride[1][d], sb = nest->stride[2][d];
 	float *y = data[0] + at[0] + from;
 	const float *a = data[1] + at[1] + from * sa, *b = data[2] + at[2] + from * sb;
-	bool adds = s->run == kerf_step_add;
+	const bool adds = s->op == KERF_OP_ADD, fast = adds || s->op == KERF_OP_MUL;
 
-	if (sa == 1 && sb == 1) {
+	if (fast && sa == 1 && sb == 1)
 		(adds ? rows->add : rows->mul)(a, b, y, (size_t)n);
-		return;
-	}
-	if (sa == 1 && sb == 0) {
+	else if (fast && sa == 1 && sb == 0)
 		(adds ? rows->add_one : rows->mul_one)(a, *b, y, (size_t)n);
-		return;
-	}
-	for (int64_t i = 0; i < n; i++)
-		y[i] = adds ? a[i * sa] + b[i * sb] : a[i * sa] * b[i * sb];
+	else if (fast && sa == 0 && sb == 1)
+		(adds ? rows->add_one : rows->mul_one)(b, *a, y, (size_t)n);
+	else
+		combine(s->op, a, sa, b, sb, y, n);
 }
 
 static void binary_part(const struct step *s, float *const *data, int64_t from, int64_t to)
@@ -123,14 +142,9 @@ static void binary_part(const struct step *s, float *const *data, int64_t from, 
 	walk(s, data, from, to, binary_row);
 }
 
-void kerf_step_add(const struct step *s, float *const *data, unsigned team)
+void kerf_step_binary(const struct step *s, float *const *data, unsigned team)
 {
-	split(s, data, team, s->nest.extent[0], binary_part);
-}
-
-void kerf_step_mul(const struct step *s, float *const *data, unsigned team)
-{
-	split(s, data, team, s->nest.extent[0], binary_part);
+	kerf_step_split(s, data, team, s->nest.extent[0], binary_part);
 }
 
 static void scale_shift_part(const struct step *s, float *const *data, int64_t from, int64_t to)
@@ -155,7 +169,7 @@ static void scale_shift_part(const struct step *s, float *const *data, int64_t f
 
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team)
 {
-	split(s, data, team, s->channels.outer, scale_shift_part);
+	kerf_step_split(s, data, team, s->channels.outer, scale_shift_part);
 }
 
 /* ---- pooling ---- */
@@ -216,7 +230,7 @@ void kerf_step_pool(const struct step *s, float *const *data, unsigned team)
 	const struct pool *a = &s->pool;
 	int64_t blocks = (a->c + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
 
-	split(s, data, team, a->n * a->out_h * a->out_w * blocks, pool_part);
+	kerf_step_split(s, data, team, a->n * a->out_h * a->out_w * blocks, pool_part);
 }
 
 /* ---- softmax along any axis that is not the innermost (oneDNN takes that one) ---- */
@@ -247,7 +261,7 @@ static void softmax_part(const struct step *s, float *const *data, int64_t from,
 
 void kerf_step_softmax(const struct step *s, float *const *data, unsigned team)
 {
-	split(s, data, team, s->softmax.outer * s->softmax.inner, softmax_part);
+	kerf_step_split(s, data, team, s->softmax.outer * s->softmax.inner, softmax_part);
 }
 
 /* ---- moving values ---- */
@@ -276,14 +290,41 @@ static void copy_part(const struct step *s, float *const *data, int64_t from, in
 
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team)
 {
-	split(s, data, team, s->nest.extent[0], copy_part);
+	kerf_step_split(s, data, team, s->nest.extent[0], copy_part);
 }
 
 /* The input into the middle of zeros. */
 void kerf_step_pad(const struct step *s, float *const *data, unsigned team)
 {
 	memset(data[0], 0, (size_t)s->elements * sizeof(float));
-	split(s, data, team, s->nest.extent[0], copy_part);
+	kerf_step_split(s, data, team, s->nest.extent[0], copy_part);
+}
+
+static void gather_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct gather *g = &s->gather;
+	const int32_t *indices = (const int32_t *)(const void *)data[2];
+	const float *weights = s->n_operands > 3 ? data[3] : NULL;
+
+	for (int64_t i = from; i < to; i++) {
+		const int64_t at = i % g->n_out * g->taps;
+		const float *x = data[1] + i / g->n_out * g->n_in * g->inner;
+		float *y = data[0] + i * g->inner;
+
+		if (!weights && indices[at] >= 0)
+			memcpy(y, x + indices[at] * g->inner, (size_t)g->inner * sizeof(*y));
+		else
+			for (int64_t k = 0; k < g->inner; k++)
+				y[k] = weights ? 0 : g->value;
+		for (int t = 0; weights && t < g->taps; t++)
+			for (int64_t k = 0; k < g->inner; k++)
+				y[k] += weights[at + t] * (indices[at + t] < 0 ? g->value : x[indices[at + t] * g->inner + k]);
+	}
+}
+
+void kerf_step_gather(const struct step *s, float *const *data, unsigned team)
+{
+	kerf_step_split(s, data, team, s->gather.outer * s->gather.n_out, gather_part);
 }
 
 static void concat_part(const struct step *s, float *const *data, int64_t from, int64_t to)
@@ -301,5 +342,5 @@ static void concat_part(const struct step *s, float *const *data, int64_t from, 
 
 void kerf_step_concat(const struct step *s, float *const *data, unsigned team)
 {
-	split(s, data, team, s->concat.outer, concat_part);
+	kerf_step_split(s, data, team, s->concat.outer, concat_part);
 }

@@ -180,6 +180,15 @@ const char *kerf_op_name(enum kerf_op op)
 		[KERF_OP_TRANSPOSE] = "transpose",
 		[KERF_OP_PAD] = "pad",
 		[KERF_OP_SLICE] = "slice",
+		[KERF_OP_DIV] = "div",
+		[KERF_OP_MIN] = "min",
+		[KERF_OP_MAX] = "max",
+		[KERF_OP_POW] = "pow",
+		[KERF_OP_PRELU] = "prelu",
+		[KERF_OP_MATMUL] = "matmul",
+		[KERF_OP_GATHER] = "gather",
+		[KERF_OP_REDUCE] = "reduce",
+		[KERF_OP_LAYERNORM] = "layernorm",
 	};
 
 	assert(op >= 0 && op < KERF_OP_COUNT);

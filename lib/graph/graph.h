@@ -37,8 +37,14 @@ enum kerf_op {
 	KERF_OP_GEMM, /* x [N,K], weights [M,K] (ONNX transB=1), bias [M] or NONE */
 	KERF_OP_BATCHNORM, /* x, scale, bias, mean, variance: all [C] */
 	KERF_OP_ACT, /* x */
-	KERF_OP_ADD, /* a, b: same shape, or b broadcast (numpy rules) */
-	KERF_OP_MUL, /* a, b: likewise; squeeze-excite is [N,C,H,W] x [N,C,1,1] */
+	KERF_OP_ADD, /* a, b: one shape, or stretched to one by numpy's rules */
+	KERF_OP_MUL, /* likewise; squeeze-excite is [N,C,H,W] x [N,C,1,1] */
+	KERF_OP_DIV, /* likewise */
+	KERF_OP_MIN, /* likewise */
+	KERF_OP_MAX, /* likewise */
+	KERF_OP_POW, /* likewise: a to the power of b */
+	KERF_OP_PRELU, /* likewise: a, or a * b where a < 0 */
+	KERF_OP_MATMUL, /* a [B,M,K], b [B,K,N] -> [B,M,N]; B of one of them may be 1 */
 	KERF_OP_MAXPOOL, /* x */
 	KERF_OP_AVGPOOL, /* x */
 	KERF_OP_GLOBAL_AVGPOOL, /* x [N,C,H,W] -> [N,C,1,1] */
@@ -48,6 +54,9 @@ enum kerf_op {
 	KERF_OP_TRANSPOSE, /* x by .perm */
 	KERF_OP_PAD, /* x, zeros by .pads on H and W */
 	KERF_OP_SLICE, /* x: .counts values of each dimension, from .starts on in steps of .steps */
+	KERF_OP_GATHER, /* x along .axis by a table of indices; see kerf_node.value */
+	KERF_OP_REDUCE, /* x over the dimensions in .axes, which become 1, by .reduce */
+	KERF_OP_LAYERNORM, /* x [R,L], scale [L], bias [L] or NONE: rows of mean 0, variance 1 */
 	KERF_OP_COUNT
 };
 
@@ -62,6 +71,35 @@ enum kerf_act_kind {
 	KERF_ACT_HARD_SWISH,   /* x * clip(x/6 + 1/2, 0, 1) */
 	KERF_ACT_TANH,
 	KERF_ACT_LEAKY_RELU, /* slope in lo */
+	KERF_ACT_ERF,
+	KERF_ACT_GELU, /* x/2 * (1 + erf(x / sqrt 2)) */
+	/* From here on by the C library, one value at a time. */
+	KERF_ACT_ABS,
+	KERF_ACT_SQRT,
+	KERF_ACT_RECIPROCAL,
+	KERF_ACT_EXP,
+	KERF_ACT_LOG,
+	KERF_ACT_ELU, /* x, or lo * (exp(x) - 1) below 0 */
+	KERF_ACT_SELU, /* hi * ELU */
+	KERF_ACT_SOFTPLUS, /* log(1 + exp(x)) */
+	KERF_ACT_SOFTSIGN, /* x / (1 + |x|) */
+	KERF_ACT_FLOOR,
+	KERF_ACT_CEIL,
+	KERF_ACT_ROUND, /* halves to even */
+	KERF_ACT_SIN,
+	KERF_ACT_COS,
+	KERF_ACT_COUNT
+};
+
+enum kerf_reduce {
+	KERF_REDUCE_MEAN,
+	KERF_REDUCE_SUM,
+	KERF_REDUCE_MAX,
+	KERF_REDUCE_MIN,
+	KERF_REDUCE_PROD,
+	KERF_REDUCE_ARGMAX, /* the index of the first; over one dimension */
+	KERF_REDUCE_ARGMIN,
+	KERF_REDUCE_COUNT
 };
 
 struct kerf_act {
@@ -80,10 +118,18 @@ struct kerf_node {
 	int kernel[2], strides[2], dilations[2], pads[4];
 	int groups;
 	bool count_include_pad; /* AVGPOOL */
-	float epsilon;          /* BATCHNORM */
+	float epsilon;          /* BATCHNORM, LAYERNORM */
 	int axis;
 	int perm[KERF_MAX_DIMS];
 	int starts[KERF_MAX_DIMS], steps[KERF_MAX_DIMS], counts[KERF_MAX_DIMS]; /* SLICE; steps may be negative */
+	unsigned axes;           /* REDUCE: bit d for dimension d */
+	enum kerf_reduce reduce; /* REDUCE */
+	/*
+	 * GATHER: inputs are x, indices [n, taps] of integers, and weights [n, taps] or NONE. Along the
+	 * axis out[i] is the sum of x[indices[i][t]] * weights[i][t] over t; without weights taps is 1.
+	 * An index of -1 stands for this value. So it is ONNX's Gather, Pad, Tile, Expand, Resize.
+	 */
+	float value;
 
 	/* Set by kerf_graph_optimize on CONV and GEMM, ADD and MUL: out = act(op(...) + residual).
 	 * */
@@ -144,7 +190,8 @@ const char *kerf_op_name(enum kerf_op op);
  */
 struct kerf_graph *kerf_graph_load(const char *path, struct kerf_err *err);
 
-/* Writes an unoptimised graph as ONNX opset 13 (IR 8): what ONNX Runtime loads. 0 or -errno. */
+/* Writes an unoptimised graph as ONNX opset 13 (IR 8): what ONNX Runtime loads. 0 or -errno. Some operators that no
+ * architecture below has (GATHER, REDUCE, LAYERNORM) are refused. */
 int kerf_graph_save(const struct kerf_graph *g, const char *path, struct kerf_err *err);
 
 /* ---- known architectures ---- */

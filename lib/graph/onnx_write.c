@@ -201,22 +201,37 @@ static struct node_out *write_gated(
 	return n;
 }
 
+/* NULL: what nothing in kerf writes */
+static const char *const act_names[KERF_ACT_COUNT] = {
+	[KERF_ACT_NONE] = "Identity",
+	[KERF_ACT_RELU] = "Relu",
+	[KERF_ACT_CLIP] = "Clip",
+	[KERF_ACT_SIGMOID] = "Sigmoid",
+	[KERF_ACT_SILU] = "Sigmoid",
+	[KERF_ACT_HARD_SIGMOID] = "HardSigmoid",
+	[KERF_ACT_HARD_SWISH] = "HardSigmoid",
+	[KERF_ACT_TANH] = "Tanh",
+	[KERF_ACT_LEAKY_RELU] = "LeakyRelu",
+	[KERF_ACT_ERF] = "Erf",
+	[KERF_ACT_ABS] = "Abs",
+	[KERF_ACT_SQRT] = "Sqrt",
+	[KERF_ACT_RECIPROCAL] = "Reciprocal",
+	[KERF_ACT_EXP] = "Exp",
+	[KERF_ACT_LOG] = "Log",
+	[KERF_ACT_SOFTPLUS] = "Softplus",
+	[KERF_ACT_SOFTSIGN] = "Softsign",
+	[KERF_ACT_FLOOR] = "Floor",
+	[KERF_ACT_CEIL] = "Ceil",
+	[KERF_ACT_ROUND] = "Round",
+	[KERF_ACT_SIN] = "Sin",
+	[KERF_ACT_COS] = "Cos",
+};
+
 static struct node_out *write_act(struct writer *w, const struct kerf_node *k)
 {
-	static const char *const names[] = {
-		[KERF_ACT_NONE] = "Identity",
-		[KERF_ACT_RELU] = "Relu",
-		[KERF_ACT_CLIP] = "Clip",
-		[KERF_ACT_SIGMOID] = "Sigmoid",
-		[KERF_ACT_SILU] = "Sigmoid",
-		[KERF_ACT_HARD_SIGMOID] = "HardSigmoid",
-		[KERF_ACT_HARD_SWISH] = "HardSigmoid",
-		[KERF_ACT_TANH] = "Tanh",
-		[KERF_ACT_LEAKY_RELU] = "LeakyRelu",
-	};
 	enum kerf_act_kind kind = k->act.kind;
 	bool gated = kind == KERF_ACT_SILU || kind == KERF_ACT_HARD_SWISH;
-	struct node_out *n = add_node(w, names[kind], k, gated ? "_gate" : "");
+	struct node_out *n = add_node(w, act_names[kind], k, gated ? "_gate" : "");
 
 	if (kind == KERF_ACT_HARD_SIGMOID || kind == KERF_ACT_HARD_SWISH) {
 		add_float(n, "alpha", gated ? 1.0f / 6 : k->act.lo);
@@ -280,25 +295,32 @@ static void write_attributes(struct writer *w, struct node_out *n, const struct 
 	}
 }
 
+static const char *const op_names[KERF_OP_COUNT] = {
+	[KERF_OP_CONV] = "Conv",
+	[KERF_OP_GEMM] = "Gemm",
+	[KERF_OP_BATCHNORM] = "BatchNormalization",
+	[KERF_OP_ADD] = "Add",
+	[KERF_OP_MUL] = "Mul",
+	[KERF_OP_MAXPOOL] = "MaxPool",
+	[KERF_OP_AVGPOOL] = "AveragePool",
+	[KERF_OP_GLOBAL_AVGPOOL] = "GlobalAveragePool",
+	[KERF_OP_CONCAT] = "Concat",
+	[KERF_OP_RESHAPE] = "Reshape",
+	[KERF_OP_SOFTMAX] = "Softmax",
+	[KERF_OP_TRANSPOSE] = "Transpose",
+	[KERF_OP_PAD] = "Pad",
+	[KERF_OP_SLICE] = "Slice",
+	[KERF_OP_DIV] = "Div",
+	[KERF_OP_MIN] = "Min",
+	[KERF_OP_MAX] = "Max",
+	[KERF_OP_POW] = "Pow",
+	[KERF_OP_PRELU] = "PRelu",
+	[KERF_OP_MATMUL] = "MatMul",
+};
+
 static struct node_out *write_plain(struct writer *w, const struct kerf_node *k)
 {
-	static const char *const names[KERF_OP_COUNT] = {
-		[KERF_OP_CONV] = "Conv",
-		[KERF_OP_GEMM] = "Gemm",
-		[KERF_OP_BATCHNORM] = "BatchNormalization",
-		[KERF_OP_ADD] = "Add",
-		[KERF_OP_MUL] = "Mul",
-		[KERF_OP_MAXPOOL] = "MaxPool",
-		[KERF_OP_AVGPOOL] = "AveragePool",
-		[KERF_OP_GLOBAL_AVGPOOL] = "GlobalAveragePool",
-		[KERF_OP_CONCAT] = "Concat",
-		[KERF_OP_RESHAPE] = "Reshape",
-		[KERF_OP_SOFTMAX] = "Softmax",
-		[KERF_OP_TRANSPOSE] = "Transpose",
-		[KERF_OP_PAD] = "Pad",
-		[KERF_OP_SLICE] = "Slice",
-	};
-	struct node_out *n = add_node(w, names[k->op], k, "");
+	struct node_out *n = add_node(w, op_names[k->op], k, "");
 
 	for (int i = 0; i < k->n_inputs; i++)
 		if (k->inputs[i] != KERF_NONE)
@@ -316,6 +338,8 @@ static int check_node(const struct writer *w, const struct kerf_node *k)
 			"node %s (%s) has fused operators: only a graph that is not optimised can "
 			"be saved",
 			k->name, kerf_op_name(k->op));
+	if (k->op == KERF_OP_ACT ? !act_names[k->act.kind] : !op_names[k->op])
+		return kerf_err_set(w->err, -EINVAL, "node %s (%s) cannot be saved", k->name, kerf_op_name(k->op));
 	if (k->op == KERF_OP_AVGPOOL && (k->dilations[0] != 1 || k->dilations[1] != 1))
 		return kerf_err_set(w->err, -EINVAL,
 			"node %s (%s): dilations cannot be saved in opset %d", k->name,

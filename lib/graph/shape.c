@@ -186,21 +186,41 @@ static int infer_same(struct inference *inf)
 	return 0;
 }
 
-/* numpy rules, but only the second operand stretches. */
+/* numpy rules: dimensions are aligned at the last one, and either operand stretches where it is 1. */
 static int infer_binary(struct inference *inf)
 {
 	char text[2][96];
 	const struct kerf_tensor *a = input(inf, 0), *b = input(inf, 1);
-	int skipped = a->n_dims - b->n_dims;
-	bool fits = skipped >= 0;
 
-	for (int i = 0; fits && i < b->n_dims; i++)
-		fits = b->dims[i] == 1 || b->dims[i] == a->dims[skipped + i];
-	if (!fits)
-		return fail(inf, "%s %s does not broadcast to %s %s", b->name,
-			kerf_dims_text(b->n_dims, b->dims, text[0], sizeof(text[0])), a->name,
-			kerf_dims_text(a->n_dims, a->dims, text[1], sizeof(text[1])));
-	same_as(inf, a);
+	inf->n_dims = KERF_MAX(a->n_dims, b->n_dims);
+	for (int i = 1; i <= inf->n_dims; i++) {
+		const int64_t da = i <= a->n_dims ? a->dims[a->n_dims - i] : 1;
+		const int64_t db = i <= b->n_dims ? b->dims[b->n_dims - i] : 1;
+
+		if (da != db && da != 1 && db != 1)
+			return fail(inf, "%s %s does not broadcast to %s %s", b->name,
+				kerf_dims_text(b->n_dims, b->dims, text[0], sizeof(text[0])), a->name,
+				kerf_dims_text(a->n_dims, a->dims, text[1], sizeof(text[1])));
+		inf->dims[inf->n_dims - i] = KERF_MAX(da, db);
+	}
+	return 0;
+}
+
+static int infer_matmul(struct inference *inf)
+{
+	char text[2][96];
+	const struct kerf_tensor *a = input(inf, 0), *b = input(inf, 1);
+
+	if (expect_rank(inf, 0, 3) < 0 || expect_rank(inf, 1, 3) < 0)
+		return -EINVAL;
+	if (a->dims[2] != b->dims[1] || (a->dims[0] != b->dims[0] && a->dims[0] != 1 && b->dims[0] != 1))
+		return fail(inf, "%s %s times %s %s has no product", a->name,
+			kerf_dims_text(3, a->dims, text[0], sizeof(text[0])), b->name,
+			kerf_dims_text(3, b->dims, text[1], sizeof(text[1])));
+	inf->n_dims = 3;
+	inf->dims[0] = KERF_MAX(a->dims[0], b->dims[0]);
+	inf->dims[1] = a->dims[1];
+	inf->dims[2] = b->dims[2];
 	return 0;
 }
 
@@ -343,6 +363,57 @@ static int infer_slice(struct inference *inf)
 	return 0;
 }
 
+static int infer_gather(struct inference *inf)
+{
+	const struct kerf_node *n = inf->node;
+	const struct kerf_tensor *x = input(inf, 0), *indices = input(inf, 1), *weights = input(inf, 2);
+
+	if (check_axis(inf) < 0)
+		return -EINVAL;
+	if (!indices->data || indices->dtype != KERF_I64 || indices->n_dims != 2)
+		return fail(inf, "%s is no constant table of integers", indices->name);
+	if (!weights ? indices->dims[1] != 1
+		     : !weights->data || weights->n_dims != 2 ||
+				memcmp(weights->dims, indices->dims, 2 * sizeof(weights->dims[0])) != 0)
+		return fail(inf, "%" PRId64 " indices a value without as many weights", indices->dims[1]);
+	for (int64_t i = 0; i < kerf_tensor_elements(indices); i++) {
+		const int64_t at = ((const int64_t *)indices->data)[i];
+
+		if (at < -1 || at >= x->dims[n->axis])
+			return fail(inf, "index %" PRId64 " is outside axis %d, which is %" PRId64, at, n->axis,
+				x->dims[n->axis]);
+	}
+	same_as(inf, x);
+	inf->dims[n->axis] = indices->dims[0];
+	return 0;
+}
+
+static int infer_reduce(struct inference *inf)
+{
+	const struct kerf_node *n = inf->node;
+	const struct kerf_tensor *x = input(inf, 0);
+	const bool arg = n->reduce == KERF_REDUCE_ARGMAX || n->reduce == KERF_REDUCE_ARGMIN;
+
+	if ((unsigned)n->reduce >= KERF_REDUCE_COUNT || n->axes >> x->n_dims)
+		return fail(inf, "axes 0x%x of %d dimensions, kind %d", n->axes, x->n_dims, (int)n->reduce);
+	if (arg && __builtin_popcount(n->axes) != 1)
+		return fail(inf, "an index over %d dimensions, expected 1", __builtin_popcount(n->axes));
+	same_as(inf, x);
+	for (int i = 0; i < x->n_dims; i++)
+		if (n->axes >> i & 1)
+			inf->dims[i] = 1;
+	return 0;
+}
+
+static int infer_layernorm(struct inference *inf)
+{
+	if (expect_rank(inf, 0, 2) < 0 || expect_vector(inf, 1, input(inf, 0)->dims[1]) < 0 ||
+		expect_vector(inf, 2, input(inf, 0)->dims[1]) < 0)
+		return -EINVAL;
+	same_as(inf, input(inf, 0));
+	return 0;
+}
+
 /* How many inputs an operator has at least and at most, and how its shape follows from them. */
 static const struct {
 	int min_inputs, max_inputs;
@@ -354,6 +425,12 @@ static const struct {
 	[KERF_OP_ACT] = {1, 1, infer_same},
 	[KERF_OP_ADD] = {2, 2, infer_binary},
 	[KERF_OP_MUL] = {2, 2, infer_binary},
+	[KERF_OP_DIV] = {2, 2, infer_binary},
+	[KERF_OP_MIN] = {2, 2, infer_binary},
+	[KERF_OP_MAX] = {2, 2, infer_binary},
+	[KERF_OP_POW] = {2, 2, infer_binary},
+	[KERF_OP_PRELU] = {2, 2, infer_binary},
+	[KERF_OP_MATMUL] = {2, 2, infer_matmul},
 	[KERF_OP_MAXPOOL] = {1, 1, infer_pool},
 	[KERF_OP_AVGPOOL] = {1, 1, infer_pool},
 	[KERF_OP_GLOBAL_AVGPOOL] = {1, 1, infer_global_pool},
@@ -363,7 +440,16 @@ static const struct {
 	[KERF_OP_TRANSPOSE] = {1, 1, infer_transpose},
 	[KERF_OP_PAD] = {1, 1, infer_pad},
 	[KERF_OP_SLICE] = {1, 1, infer_slice},
+	[KERF_OP_GATHER] = {2, 3, infer_gather},
+	[KERF_OP_REDUCE] = {1, 1, infer_reduce},
+	[KERF_OP_LAYERNORM] = {1, 3, infer_layernorm},
 };
+
+static bool is_optional(enum kerf_op op, int i)
+{
+	return op == KERF_OP_LAYERNORM ? i >= 1
+	                               : i >= 2 && (op == KERF_OP_CONV || op == KERF_OP_GEMM || op == KERF_OP_GATHER);
+}
 
 static int check_inputs(const struct inference *inf)
 {
@@ -373,12 +459,12 @@ static int check_inputs(const struct inference *inf)
 		return fail(inf, "%d inputs, expected %d to %d", n->n_inputs,
 			rules[n->op].min_inputs, rules[n->op].max_inputs);
 	for (int i = 0; i < n->n_inputs; i++) {
-		bool optional = i >= 2 && (n->op == KERF_OP_CONV || n->op == KERF_OP_GEMM);
-		if (n->inputs[i] == KERF_NONE && optional)
+		if (n->inputs[i] == KERF_NONE && is_optional(n->op, i))
 			continue;
 		if (n->inputs[i] < 0 || n->inputs[i] >= inf->graph->n_tensors)
 			return fail(inf, "input %d is missing", i);
-		if (inf->graph->tensors[n->inputs[i]].dtype != KERF_F32)
+		const bool integers = n->op == KERF_OP_GATHER && i == 1;
+		if (inf->graph->tensors[n->inputs[i]].dtype != KERF_F32 && !integers)
 			return fail(inf, "input %s holds integers, expected f32",
 				inf->graph->tensors[n->inputs[i]].name);
 	}

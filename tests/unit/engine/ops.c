@@ -134,6 +134,8 @@ static const struct kerf_act acts[] = {
 	{.kind = KERF_ACT_HARD_SWISH},
 	{.kind = KERF_ACT_TANH},
 	{.kind = KERF_ACT_LEAKY_RELU, .lo = 0.1f},
+	{.kind = KERF_ACT_GELU},
+	{.kind = KERF_ACT_ELU, .lo = 0.7f},
 };
 
 /* Fused into 3x3, 1x1, depthwise, grouped; with and without a residual sum before it. */
@@ -235,6 +237,9 @@ static void test_act(void)
 }
 
 /* b computed and constant, of every shape that broadcasts. */
+static const enum kerf_op binaries[] = {KERF_OP_ADD, KERF_OP_MUL, KERF_OP_DIV, KERF_OP_MIN, KERF_OP_MAX, KERF_OP_POW,
+	KERF_OP_PRELU};
+
 static void test_binary(void)
 {
 	static const struct {
@@ -245,14 +250,15 @@ static void test_binary(void)
 		{4, {2, 17, 3, 1}}, {3, {17, 3, 5}}};
 
 	for (size_t i = 0; i < KERF_ARRAY_LEN(b); i++)
-		for (int mul = 0; mul < 2; mul++) {
-			struct ref_net net = ref_net_nchw(2, 17, 3, 5);
-			enum kerf_op op = mul ? KERF_OP_MUL : KERF_OP_ADD;
-			int constant = ref_constant(&net, b[i].n_dims, b[i].dims, -1, 1);
-			int x = ref_add_act(&net, net.g->input, acts[0]);
-			ref_add_binary(&net, op, x, constant);
-			check(&net, "binary with a constant");
-		}
+		for (size_t k = 0; k < KERF_ARRAY_LEN(binaries); k++)
+			for (int swap = 0; swap < 2; swap++) {
+				const bool power = binaries[k] == KERF_OP_POW;
+				struct ref_net net = ref_net_nchw(2, 17, 3, 5);
+				int constant = ref_constant(&net, b[i].n_dims, b[i].dims, power ? 0.5f : 1, 2);
+				int x = ref_add_act(&net, net.g->input, acts[power || swap ? 2 : 8]);
+				ref_add_binary(&net, binaries[k], swap ? constant : x, swap ? x : constant);
+				check(&net, kerf_op_name(binaries[k]));
+			}
 	for (int mul = 0; mul < 2; mul++) {
 		struct ref_net net = ref_net_nchw(2, 17, 3, 5);
 		enum kerf_op op = mul ? KERF_OP_MUL : KERF_OP_ADD;
@@ -262,6 +268,114 @@ static void test_binary(void)
 		y = ref_add_binary(&net, op, y, x); /* same shape */
 		ref_add_binary(&net, op, y, y);     /* with itself */
 		check(&net, "binary of computed tensors");
+	}
+}
+
+/* Neither operand has the shape of the result. */
+static void test_binary_stretches_both(void)
+{
+	for (size_t k = 0; k < KERF_ARRAY_LEN(binaries); k++) {
+		struct ref_net net = ref_net_nchw(1, 17, 3, 1);
+		int constant = ref_constant(&net, 4, (const int64_t[]){2, 1, 3, 5}, 1, 2);
+		int x = ref_add_act(&net, net.g->input, acts[2]);
+
+		ref_add_binary(&net, binaries[k], x, constant);
+		check(&net, kerf_op_name(binaries[k]));
+	}
+}
+
+static void test_library_acts(void)
+{
+	for (int kind = KERF_ACT_ERF; kind < KERF_ACT_COUNT; kind++) {
+		struct ref_net net = ref_net_nchw(2, 5, 4, 3);
+		const struct kerf_act act = {.kind = (enum kerf_act_kind)kind, .lo = 1.5f, .hi = 1.1f};
+		int x = ref_add_act(&net, net.g->input, acts[2]); /* logarithms and roots need it */
+
+		ref_add_act(&net, x, act);
+		check(&net, "activation of the C library");
+	}
+}
+
+static void test_matmul(void)
+{
+	static const struct {
+		int64_t a[3], b[3];
+	} cases[] = {{{1, 3, 5}, {1, 5, 7}}, {{3, 9, 17}, {3, 17, 4}}, {{1, 9, 17}, {3, 17, 4}}, {{3, 9, 17}, {1, 17, 4}},
+		{{12, 50, 64}, {12, 64, 50}}, {{2, 1, 1}, {2, 1, 1}}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++)
+		for (int second = 0; second < 2; second++) {
+			struct ref_net net = ref_net_create(3, second ? cases[i].b : cases[i].a);
+			int constant = ref_constant(&net, 3, second ? cases[i].a : cases[i].b, -1, 1);
+			int other = ref_add_act(&net, constant, acts[2]); /* computed, too */
+			int x = ref_add_act(&net, net.g->input, acts[2]);
+
+			ref_add_binary(&net, KERF_OP_MATMUL, second ? other : x, second ? x : other);
+			check(&net, "matmul");
+		}
+}
+
+static int ref_table(struct ref_net *net, int64_t n, int64_t taps, const int64_t *values)
+{
+	const size_t bytes = (size_t)(n * taps) * sizeof(*values);
+
+	return kerf_graph_add_constant(net->g, ref_new_name(net, "table"), KERF_I64, 2, (const int64_t[]){n, taps},
+		memcpy(ref_alloc(1, bytes), values, bytes));
+}
+
+/* Every axis: repeated, backwards, beyond the edge; one index a value, or two with weights. */
+static void test_gather(void)
+{
+	static const int64_t single[] = {1, -1, 0, 2, 2, -1, 1}, pairs[] = {0, 1, 1, 2, 2, -1, -1, 0, 2, 0};
+
+	for (int axis = 0; axis < 4; axis++)
+		for (int weighted = 0; weighted < 2; weighted++) {
+			struct ref_net net = ref_net_nchw(3, 5, 4, 3);
+			struct kerf_node n = {.op = KERF_OP_GATHER, .axis = axis, .value = 0.5f, .n_inputs = 2 + weighted};
+
+			n.inputs[1] = weighted ? ref_table(&net, 5, 2, pairs) : ref_table(&net, 7, 1, single);
+			if (weighted)
+				n.inputs[2] = ref_constant(&net, 2, (const int64_t[]){5, 2}, -1, 1);
+			ref_add(&net, n, ref_add_act(&net, net.g->input, acts[2]));
+			check(&net, "gather");
+		}
+}
+
+static void test_reduce(void)
+{
+	for (int kind = 0; kind < KERF_REDUCE_COUNT; kind++)
+		for (unsigned axes = 0; axes < 16; axes++) {
+			const bool arg = kind >= KERF_REDUCE_ARGMAX;
+			struct ref_net net = ref_net_nchw(2, 5, 4, 3);
+			struct ref_net flat = ref_net_create(3, (const int64_t[]){4, 3, 6});
+			struct kerf_node n = {.op = KERF_OP_REDUCE, .reduce = (enum kerf_reduce)kind, .axes = axes};
+
+			if (!arg || __builtin_popcount(axes) == 1) {
+				ref_add(&net, n, net.g->input);
+				check(&net, "reduce of four dimensions");
+			} else {
+				kerf_graph_free(net.g);
+			}
+			if (axes < 8 && (!arg || __builtin_popcount(axes) == 1)) {
+				ref_add(&flat, n, flat.g->input);
+				check(&flat, "reduce of three dimensions");
+			} else {
+				kerf_graph_free(flat.g);
+			}
+		}
+}
+
+static void test_layernorm(void)
+{
+	for (int given = 0; given < 4; given++) {
+		struct ref_net net = ref_net_create(2, (const int64_t[]){7, 33});
+		struct kerf_node n = {.op = KERF_OP_LAYERNORM, .epsilon = 1e-5f, .n_inputs = 3};
+
+		for (int i = 0; i < 2; i++)
+			n.inputs[1 + i] =
+				given >> i & 1 ? ref_constant(&net, 1, (const int64_t[]){33}, -1, 1) : KERF_NONE;
+		ref_add(&net, n, ref_add_act(&net, net.g->input, acts[2]));
+		check(&net, "layernorm");
 	}
 }
 
@@ -478,7 +592,8 @@ static void test_large_own_steps(void)
 
 UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_conv_with_fused_tail),
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
-	UNIT(test_act), UNIT(test_binary), UNIT(test_binary_with_tail), UNIT(test_pools),
+	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_binary_stretches_both),
+	UNIT(test_matmul), UNIT(test_gather), UNIT(test_reduce), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),
 	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_reshape), UNIT(test_softmax),
 	UNIT(test_transpose), UNIT(test_pad), UNIT(test_slice), UNIT(test_output_before_the_last_node),
 	UNIT(test_large_own_steps))

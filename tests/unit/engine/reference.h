@@ -33,6 +33,23 @@ static inline double ref_act(struct kerf_act a, double x)
 	case KERF_ACT_HARD_SWISH: return x * fmin(fmax(x / 6 + 0.5, 0), 1);
 	case KERF_ACT_TANH: return tanh(x);
 	case KERF_ACT_LEAKY_RELU: return x > 0 ? x : lo * x;
+	case KERF_ACT_ERF: return erf(x);
+	case KERF_ACT_GELU: return x / 2 * erfc(-x / sqrt(2.0));
+	case KERF_ACT_ABS: return fabs(x);
+	case KERF_ACT_SQRT: return sqrt(x);
+	case KERF_ACT_RECIPROCAL: return 1 / x;
+	case KERF_ACT_EXP: return exp(x);
+	case KERF_ACT_LOG: return log(x);
+	case KERF_ACT_ELU: return x < 0 ? lo * expm1(x) : x;
+	case KERF_ACT_SELU: return hi * (x < 0 ? lo * expm1(x) : x);
+	case KERF_ACT_SOFTPLUS: return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+	case KERF_ACT_SOFTSIGN: return x / (1 + fabs(x));
+	case KERF_ACT_FLOOR: return floor(x);
+	case KERF_ACT_CEIL: return ceil(x);
+	case KERF_ACT_ROUND: return nearbyint(x);
+	case KERF_ACT_SIN: return sin(x);
+	case KERF_ACT_COS: return cos(x);
+	case KERF_ACT_COUNT: break;
 	}
 	abort();
 }
@@ -128,6 +145,20 @@ static inline void ref_batchnorm(const struct ref *r, const struct kerf_node *n,
 	}
 }
 
+static inline double ref_combine(enum kerf_op op, double a, double b)
+{
+	switch (op) {
+	case KERF_OP_ADD: return a + b;
+	case KERF_OP_MUL: return a * b;
+	case KERF_OP_DIV: return a / b;
+	case KERF_OP_MIN: return fmin(a, b);
+	case KERF_OP_MAX: return fmax(a, b);
+	case KERF_OP_POW: return pow(a, b);
+	case KERF_OP_PRELU: return a < 0 ? a * b : a;
+	default: abort();
+	}
+}
+
 static inline void ref_binary(const struct ref *r, const struct kerf_node *n, double *y)
 {
 	const struct kerf_tensor *ty = ref_tensor(r, n->output);
@@ -142,7 +173,7 @@ static inline void ref_binary(const struct ref *r, const struct kerf_node *n, do
 				p[d] = t->dims[d] == 1 ? 0 : at[ty->n_dims - t->n_dims + d];
 			v[k] = r->v[n->inputs[k]][ref_ravel(t, p)];
 		}
-		y[i] = n->op == KERF_OP_ADD ? v[0] + v[1] : v[0] * v[1];
+		y[i] = ref_combine(n->op, v[0], v[1]);
 	}
 }
 
@@ -229,6 +260,89 @@ static inline void ref_move(const struct ref *r, const struct kerf_node *n, doub
 	}
 }
 
+static inline void ref_matmul(const struct ref *r, const struct kerf_node *n, double *y)
+{
+	const struct kerf_tensor *ta = ref_tensor(r, n->inputs[0]), *tb = ref_tensor(r, n->inputs[1]);
+	const struct kerf_tensor *ty = ref_tensor(r, n->output);
+	int64_t at[KERF_MAX_DIMS];
+
+	for (int64_t i = 0; i < kerf_tensor_elements(ty); i++) {
+		ref_unravel(ty, i, at);
+		for (int64_t k = 0; k < ta->dims[2]; k++) {
+			const int64_t a[KERF_MAX_DIMS] = {ta->dims[0] > 1 ? at[0] : 0, at[1], k};
+			const int64_t b[KERF_MAX_DIMS] = {tb->dims[0] > 1 ? at[0] : 0, k, at[2]};
+			y[i] += r->v[n->inputs[0]][ref_ravel(ta, a)] * r->v[n->inputs[1]][ref_ravel(tb, b)];
+		}
+	}
+}
+
+static inline void ref_gather(const struct ref *r, const struct kerf_node *n, double *y)
+{
+	const struct kerf_tensor *tx = ref_tensor(r, n->inputs[0]), *ty = ref_tensor(r, n->output);
+	const struct kerf_tensor *table = ref_tensor(r, n->inputs[1]);
+	int64_t at[KERF_MAX_DIMS];
+
+	for (int64_t i = 0; i < kerf_tensor_elements(ty); i++) {
+		ref_unravel(ty, i, at);
+		const int64_t first = at[n->axis] * table->dims[1];
+		for (int64_t t = 0; t < table->dims[1]; t++) {
+			const double weight = n->inputs[2] >= 0 ? r->v[n->inputs[2]][first + t] : 1;
+			at[n->axis] = ((const int64_t *)table->data)[first + t];
+			y[i] += weight * (at[n->axis] < 0 ? (double)n->value : r->v[n->inputs[0]][ref_ravel(tx, at)]);
+		}
+	}
+}
+
+static inline void ref_reduce(const struct ref *r, const struct kerf_node *n, double *y)
+{
+	const struct kerf_tensor *tx = ref_tensor(r, n->inputs[0]), *ty = ref_tensor(r, n->output);
+	const int64_t elements = kerf_tensor_elements(tx), each = elements / kerf_tensor_elements(ty);
+	double *best = ref_alloc((size_t)kerf_tensor_elements(ty), sizeof(*best));
+	int64_t *seen = ref_alloc((size_t)kerf_tensor_elements(ty), sizeof(*seen));
+	int64_t at[KERF_MAX_DIMS];
+
+	for (int64_t i = 0; i < elements; i++) {
+		const double x = r->v[n->inputs[0]][i];
+		ref_unravel(tx, i, at);
+		for (int d = 0; d < tx->n_dims; d++)
+			at[d] = n->axes >> d & 1 ? 0 : at[d];
+		const int64_t o = ref_ravel(ty, at);
+		const bool first = seen[o]++ == 0;
+		switch (n->reduce) {
+		case KERF_REDUCE_MEAN: y[o] += x / (double)each; break;
+		case KERF_REDUCE_SUM: y[o] += x; break;
+		case KERF_REDUCE_PROD: y[o] = first ? x : y[o] * x; break;
+		case KERF_REDUCE_MAX: y[o] = first ? x : fmax(y[o], x); break;
+		case KERF_REDUCE_MIN: y[o] = first ? x : fmin(y[o], x); break;
+		default:
+			if (first || (n->reduce == KERF_REDUCE_ARGMAX ? x > best[o] : x < best[o])) {
+				best[o] = x;
+				y[o] = (double)(seen[o] - 1);
+			}
+		}
+	}
+	free(best);
+	free(seen);
+}
+
+static inline void ref_layernorm(const struct ref *r, const struct kerf_node *n, double *y)
+{
+	const int64_t rows = ref_tensor(r, n->output)->dims[0], len = ref_tensor(r, n->output)->dims[1];
+
+	for (int64_t i = 0; i < rows; i++) {
+		const double *x = r->v[n->inputs[0]] + i * len;
+		double mean = 0, variance = 0;
+		for (int64_t k = 0; k < len; k++)
+			mean += x[k] / (double)len;
+		for (int64_t k = 0; k < len; k++)
+			variance += (x[k] - mean) * (x[k] - mean) / (double)len;
+		for (int64_t k = 0; k < len; k++)
+			y[i * len + k] = (x[k] - mean) / sqrt(variance + (double)n->epsilon) *
+					(n->inputs[1] >= 0 ? r->v[n->inputs[1]][k] : 1) +
+				(n->inputs[2] >= 0 ? r->v[n->inputs[2]][k] : 0);
+	}
+}
+
 static inline void ref_node(const struct ref *r, const struct kerf_node *n)
 {
 	int64_t elements = kerf_tensor_elements(ref_tensor(r, n->output));
@@ -239,7 +353,16 @@ static inline void ref_node(const struct ref *r, const struct kerf_node *n)
 	case KERF_OP_GEMM: ref_gemm(r, n, y); break;
 	case KERF_OP_BATCHNORM: ref_batchnorm(r, n, y); break;
 	case KERF_OP_ADD:
-	case KERF_OP_MUL: ref_binary(r, n, y); break;
+	case KERF_OP_MUL:
+	case KERF_OP_DIV:
+	case KERF_OP_MIN:
+	case KERF_OP_MAX:
+	case KERF_OP_POW:
+	case KERF_OP_PRELU: ref_binary(r, n, y); break;
+	case KERF_OP_MATMUL: ref_matmul(r, n, y); break;
+	case KERF_OP_GATHER: ref_gather(r, n, y); break;
+	case KERF_OP_REDUCE: ref_reduce(r, n, y); break;
+	case KERF_OP_LAYERNORM: ref_layernorm(r, n, y); break;
 	case KERF_OP_MAXPOOL:
 	case KERF_OP_AVGPOOL:
 	case KERF_OP_GLOBAL_AVGPOOL: ref_pool(r, n, y); break;

@@ -4,7 +4,7 @@
 #include "unit.h"
 
 #define N 1111 /* not a multiple of any vector */
-#define KINDS (KERF_ACT_LEAKY_RELU + 1)
+#define KINDS KERF_ACT_COUNT
 
 static float x[N], b[N], c[N];
 
@@ -108,7 +108,7 @@ static void test_in_place(void)
 	CU_ASSERT(same_bits(want, got, N));
 }
 
-/* Against double arithmetic: 1e-6 of the result, or 2e-7 absolute where it goes to zero. */
+/* Against double arithmetic: 1e-6 of the result, or 2.5e-7 absolute where it goes to zero. */
 static void test_act_is_accurate(void)
 {
 	static float y[N];
@@ -119,12 +119,12 @@ static void test_act_is_accurate(void)
 		kerf_rows()->act(&act, x, y, N);
 		for (int i = 0; i < N; i++) {
 			double want = ref_act(act, (double)x[i]);
-			if (isnan(x[i]) || isnan(want) || (double)y[i] == want)
+			if (isnan(x[i]) || isnan(want) || y[i] == (float)want)
 				continue;
-			if (!(fabs((double)y[i] - want) <= 1e-6 * fabs(want) + 2e-7))
+			if (!(fabs((double)y[i] - want) <= 1e-6 * fabs(want) + 2.5e-7))
 				printf("kind %d x %g: %g, expected %g\n", kind, (double)x[i],
 					(double)y[i], want);
-			CU_ASSERT(fabs((double)y[i] - want) <= 1e-6 * fabs(want) + 2e-7);
+			CU_ASSERT(fabs((double)y[i] - want) <= 1e-6 * fabs(want) + 2.5e-7);
 		}
 	}
 }

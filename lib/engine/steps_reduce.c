@@ -1,0 +1,110 @@
+/* Steps that make one value out of many: reductions over any dimensions, layer normalisation. Sums are in double. */
+#include "engine/internal.h"
+
+#include <math.h>
+
+/* ---- reductions ---- */
+
+struct total {
+	double value;
+	int64_t n, at; /* values seen; where the extreme one was */
+};
+
+static void take(struct total *t, enum kerf_reduce kind, double x)
+{
+	const bool first = t->n == 0;
+
+	switch (kind) {
+	case KERF_REDUCE_MEAN:
+	case KERF_REDUCE_SUM: t->value += x; break;
+	case KERF_REDUCE_PROD: t->value = first ? x : t->value * x; break;
+	case KERF_REDUCE_MAX:
+	case KERF_REDUCE_ARGMAX:
+		if (first || x > t->value || isnan(x)) {
+			t->value = x;
+			t->at = t->n;
+		}
+		break;
+	default:
+		if (first || x < t->value || isnan(x)) {
+			t->value = x;
+			t->at = t->n;
+		}
+	}
+	t->n++;
+}
+
+/* Dimensions [first, n_dims) of the nest, from x on. */
+static void take_all(const struct reduce *r, int d, const float *x, struct total *t)
+{
+	for (int64_t i = 0; i < r->nest.extent[d]; i++, x += r->nest.stride[1][d])
+		if (d + 1 == r->nest.n_dims)
+			take(t, r->kind, (double)*x);
+		else
+			take_all(r, d + 1, x, t);
+}
+
+static void reduce_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct reduce *r = &s->reduce;
+
+	for (int64_t i = from; i < to; i++) {
+		struct total t = {0};
+		const float *x = data[1];
+		float *y = data[0];
+		int64_t rest = i;
+
+		for (int d = r->n_kept - 1; d >= 0; d--) {
+			x += rest % r->nest.extent[d] * r->nest.stride[1][d];
+			y += rest % r->nest.extent[d] * r->nest.stride[0][d];
+			rest /= r->nest.extent[d];
+		}
+		if (r->n_kept == r->nest.n_dims)
+			take(&t, r->kind, (double)*x);
+		else
+			take_all(r, r->n_kept, x, &t);
+		if (r->kind == KERF_REDUCE_MEAN)
+			t.value /= (double)t.n;
+		*y = r->kind == KERF_REDUCE_ARGMAX || r->kind == KERF_REDUCE_ARGMIN ? (float)t.at : (float)t.value;
+	}
+}
+
+void kerf_step_reduce(const struct step *s, float *const *data, unsigned team)
+{
+	int64_t n = 1;
+
+	for (int d = 0; d < s->reduce.n_kept; d++)
+		n *= s->reduce.nest.extent[d];
+	kerf_step_split(s, data, team, n, reduce_part);
+}
+
+/* ---- layer normalisation ---- */
+
+static void layernorm_row(const struct layernorm *l, const float *x, const float *scale, const float *bias, float *y)
+{
+	double sum = 0, squares = 0;
+
+	for (int64_t i = 0; i < l->len; i++)
+		sum += (double)x[i];
+	const double mean = sum / (double)l->len;
+	for (int64_t i = 0; i < l->len; i++)
+		squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+	const double inverse = 1 / sqrt(squares / (double)l->len + (double)l->epsilon);
+	for (int64_t i = 0; i < l->len; i++)
+		y[i] = (float)(((double)x[i] - mean) * inverse) * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
+}
+
+static void layernorm_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct layernorm *l = &s->layernorm;
+	const float *scale = l->has_scale ? data[2] : NULL;
+	const float *bias = l->has_bias ? data[2 + l->has_scale] : NULL;
+
+	for (int64_t i = from; i < to; i++)
+		layernorm_row(l, data[1] + i * l->len, scale, bias, data[0] + i * l->len);
+}
+
+void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team)
+{
+	kerf_step_split(s, data, team, s->layernorm.rows, layernorm_part);
+}
