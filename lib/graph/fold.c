@@ -109,16 +109,107 @@ static void copy_constant(const struct kerf_tensor *in, const struct kerf_tensor
 			(const char *)in->data + (size_t)w.offset * bytes, bytes);
 }
 
+/* The operators of two values that are the same in every bit on every machine. */
+static bool combines(enum kerf_op op)
+{
+	return op == KERF_OP_ADD || op == KERF_OP_MUL || op == KERF_OP_DIV || op == KERF_OP_MIN || op == KERF_OP_MAX;
+}
+
+static float combine_floats(enum kerf_op op, float a, float b)
+{
+	switch (op) {
+	case KERF_OP_ADD: return a + b;
+	case KERF_OP_MUL: return a * b;
+	case KERF_OP_DIV: return a / b;
+	case KERF_OP_MIN: return a < b || isnan(a) ? a : b;
+	default: return a > b || isnan(a) ? a : b;
+	}
+}
+
+/* Sizes and axes: what overflows or divides by zero is nonsense anyway, but defined. */
+static int64_t combine_integers(enum kerf_op op, int64_t a, int64_t b)
+{
+	switch (op) {
+	case KERF_OP_ADD: return (int64_t)((uint64_t)a + (uint64_t)b);
+	case KERF_OP_MUL: return (int64_t)((uint64_t)a * (uint64_t)b);
+	case KERF_OP_DIV: return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+	case KERF_OP_MIN: return KERF_MIN(a, b);
+	default: return KERF_MAX(a, b);
+	}
+}
+
 static void combine_constants(enum kerf_op op, const struct kerf_tensor *a,
-	const struct kerf_tensor *b, const struct kerf_tensor *out, float *to)
+	const struct kerf_tensor *b, const struct kerf_tensor *out, void *to)
 {
 	struct walk wa = walk_broadcast(out, a), wb = walk_broadcast(out, b);
-	const float *va = a->data, *vb = b->data;
 	int64_t n = kerf_tensor_elements(out);
 
-	for (int64_t i = 0; i < n; i++, walk_next(&wa), walk_next(&wb)) {
-		float x = va[wa.offset], y = vb[wb.offset];
-		to[i] = op == KERF_OP_ADD ? x + y : x * y;
+	for (int64_t i = 0; i < n; i++, walk_next(&wa), walk_next(&wb))
+		if (a->dtype == KERF_F32)
+			((float *)to)[i] = combine_floats(
+				op, ((const float *)a->data)[wa.offset], ((const float *)b->data)[wb.offset]);
+		else
+			((int64_t *)to)[i] = combine_integers(
+				op, ((const int64_t *)a->data)[wa.offset], ((const int64_t *)b->data)[wb.offset]);
+}
+
+/* So are these functions of one. */
+static bool is_exact(enum kerf_act_kind kind)
+{
+	return kind == KERF_ACT_NONE || kind == KERF_ACT_RELU || kind == KERF_ACT_ABS || kind == KERF_ACT_SQRT ||
+		kind == KERF_ACT_RECIPROCAL || kind == KERF_ACT_FLOOR || kind == KERF_ACT_CEIL || kind == KERF_ACT_ROUND;
+}
+
+static float apply_exact(enum kerf_act_kind kind, float x)
+{
+	switch (kind) {
+	case KERF_ACT_RELU: return x < 0 ? 0 : x;
+	case KERF_ACT_ABS: return fabsf(x);
+	case KERF_ACT_SQRT: return sqrtf(x);
+	case KERF_ACT_RECIPROCAL: return 1 / x;
+	case KERF_ACT_FLOOR: return floorf(x);
+	case KERF_ACT_CEIL: return ceilf(x);
+	case KERF_ACT_ROUND: return rintf(x);
+	default: return x;
+	}
+}
+
+static void join_constants(const struct kerf_graph *g, const struct kerf_node *n, const struct kerf_tensor *out, void *to)
+{
+	const size_t bytes = element_bytes(&g->tensors[n->inputs[0]]);
+	size_t outer = 1, inner = bytes;
+	char *at = to;
+
+	for (int d = 0; d < out->n_dims; d++)
+		*(d < n->axis ? &outer : &inner) *= d == n->axis ? 1 : (size_t)out->dims[d];
+	for (size_t o = 0; o < outer; o++)
+		for (int j = 0; j < n->n_inputs; j++) {
+			const struct kerf_tensor *t = &g->tensors[n->inputs[j]];
+			const size_t part = (size_t)t->dims[n->axis] * inner;
+
+			memcpy(at, (const char *)t->data + o * part, part);
+			at += part;
+		}
+}
+
+/* Only without weights. */
+static void gather_constant(
+	const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *table, char *to)
+{
+	const int64_t *indices = table->data;
+	size_t outer = 1, inner = element_bytes(x), n_out = (size_t)table->dims[0];
+
+	for (int d = 0; d < x->n_dims; d++)
+		*(d < n->axis ? &outer : &inner) *= d == n->axis ? 1 : (size_t)x->dims[d];
+	for (size_t i = 0; i < outer * n_out; i++, to += inner) {
+		const char *from = (const char *)x->data + i / n_out * (size_t)x->dims[n->axis] * inner;
+		const int64_t integer = (int64_t)n->value;
+
+		if (indices[i % n_out] >= 0)
+			memcpy(to, from + (size_t)indices[i % n_out] * inner, inner);
+		else
+			for (size_t k = 0; k < inner; k += element_bytes(x))
+				memcpy(to + k, x->dtype == KERF_F32 ? (const void *)&n->value : &integer, element_bytes(x));
 	}
 }
 
@@ -131,10 +222,14 @@ bool kerf_node_is_constant(const struct kerf_graph *g, const struct kerf_node *n
 	case KERF_OP_RESHAPE:
 	case KERF_OP_TRANSPOSE:
 	case KERF_OP_SLICE: return true;
-	case KERF_OP_ADD:
-	case KERF_OP_MUL:
-		return g->tensors[n->inputs[0]].dtype == KERF_F32 && g->tensors[n->inputs[1]].dtype == KERF_F32;
-	default: return false;
+	case KERF_OP_GATHER: return n->n_inputs < 3;
+	case KERF_OP_ACT: return g->tensors[n->inputs[0]].dtype == KERF_F32 && is_exact(n->act.kind);
+	case KERF_OP_CONCAT:
+		for (int j = 1; j < n->n_inputs; j++)
+			if (g->tensors[n->inputs[j]].dtype != g->tensors[n->inputs[0]].dtype)
+				return false;
+		return true;
+	default: return combines(n->op) && g->tensors[n->inputs[0]].dtype == g->tensors[n->inputs[1]].dtype;
 	}
 }
 
@@ -142,19 +237,23 @@ void kerf_node_constant(const struct kerf_graph *g, const struct kerf_node *n, c
 {
 	const struct kerf_tensor *a = &g->tensors[n->inputs[0]];
 
-	if (n->op == KERF_OP_RESHAPE)
-		memcpy(to, a->data, kerf_tensor_bytes(out));
-	else if (n->op == KERF_OP_TRANSPOSE)
-		copy_constant(a, out, walk_permuted(out, a, n->perm), to);
-	else if (n->op == KERF_OP_SLICE)
-		copy_constant(a, out, walk_sliced(out, a, n), to);
-	else
-		combine_constants(n->op, a, &g->tensors[n->inputs[1]], out, to);
+	switch (n->op) {
+	case KERF_OP_RESHAPE: memcpy(to, a->data, kerf_tensor_bytes(a)); break;
+	case KERF_OP_TRANSPOSE: copy_constant(a, out, walk_permuted(out, a, n->perm), to); break;
+	case KERF_OP_SLICE: copy_constant(a, out, walk_sliced(out, a, n), to); break;
+	case KERF_OP_CONCAT: join_constants(g, n, out, to); break;
+	case KERF_OP_GATHER: gather_constant(n, a, &g->tensors[n->inputs[1]], to); break;
+	case KERF_OP_ACT:
+		for (int64_t i = 0; i < kerf_tensor_elements(out); i++)
+			((float *)to)[i] = apply_exact(n->act.kind, ((const float *)a->data)[i]);
+		break;
+	default: combine_constants(n->op, a, &g->tensors[n->inputs[1]], out, to);
+	}
 }
 
 static bool foldable(const struct rewrite *r, const struct kerf_node *n)
 {
-	return n->output != r->g->output && n->act.kind == KERF_ACT_NONE && n->residual < 0 &&
+	return n->output != r->g->output && (n->op == KERF_OP_ACT || n->act.kind == KERF_ACT_NONE) && n->residual < 0 &&
 		kerf_node_is_constant(r->g, n) && r->g->tensors[n->inputs[0]].dtype == r->g->tensors[n->output].dtype;
 }
 

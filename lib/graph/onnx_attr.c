@@ -150,14 +150,17 @@ struct onnx_value *onnx_input_value(const struct onnx_import *imp, const Onnx__N
 
 static int import_constant(const struct onnx_import *imp, struct onnx_value *v)
 {
-	int64_t dims[KERF_MAX_DIMS];
+	const bool real = onnx_is_float(v->constant->data_type);
+	int64_t dims[KERF_MAX_DIMS], *integers = NULL;
+	float *floats = NULL;
 	int n_dims;
-	float *values;
 
-	int rc = onnx_floats(v->constant, dims, &n_dims, &values, imp->err);
+	int rc = real ? onnx_floats(v->constant, dims, &n_dims, &floats, imp->err)
+		      : onnx_integers(v->constant, dims, &n_dims, &integers, imp->err);
 	if (rc < 0)
 		return rc;
-	v->tensor = kerf_graph_add_constant(imp->g, v->name, KERF_F32, n_dims, dims, values);
+	void *values = real ? (void *)floats : (void *)integers;
+	v->tensor = kerf_graph_add_constant(imp->g, v->name, real ? KERF_F32 : KERF_I64, n_dims, dims, values);
 	if (v->tensor >= 0)
 		return 0;
 	free(values);
@@ -166,13 +169,8 @@ static int import_constant(const struct onnx_import *imp, struct onnx_value *v)
 	return kerf_err_set(imp->err, rc, "constant %.100s: out of memory", v->name);
 }
 
-int onnx_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id)
+int onnx_value_tensor(const struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v, int *id)
 {
-	struct onnx_value *v = onnx_input_value(imp, n, i);
-
-	*id = KERF_NONE;
-	if (!v)
-		return 0;
 	if (v->tensor == KERF_NONE && v->constant) {
 		int rc = import_constant(imp, v);
 		if (rc < 0) {
@@ -185,6 +183,14 @@ int onnx_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, i
 	return 0;
 }
 
+int onnx_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id)
+{
+	struct onnx_value *v = onnx_input_value(imp, n, i);
+
+	*id = KERF_NONE;
+	return v ? onnx_value_tensor(imp, n, v, id) : 0;
+}
+
 int onnx_constant_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id)
 {
 	int rc = onnx_input(imp, n, i, id);
@@ -194,6 +200,28 @@ int onnx_constant_input(const struct onnx_import *imp, const Onnx__NodeProto *n,
 	return onnx_fail(imp, n, "input %.100s is computed, expected a constant", n->input[i]);
 }
 
+/* The integers behind a value, which the file holds or the import found out. */
+static int constant_ints(const struct onnx_import *imp, const Onnx__NodeProto *n, const struct onnx_value *v, const char *name,
+	int64_t *values, int max)
+{
+	const struct kerf_tensor *t = v->tensor >= 0 ? &imp->g->tensors[v->tensor] : NULL;
+
+	if (!v->constant && !(t && t->data && t->dtype == KERF_I64))
+		return onnx_fail(imp, n, "%s (%.100s) is computed, expected a constant", name, v->name);
+	if (v->constant) {
+		const int count = onnx_ints(v->constant, values, max, imp->err);
+
+		if (count < 0)
+			kerf_err_prefix(imp->err, "node %.100s (%.40s): %s", onnx_node_name(n), n->op_type, name);
+		return count;
+	}
+	const int64_t count = kerf_tensor_elements(t);
+	if (count > max)
+		return onnx_fail(imp, n, "%s has %lld values, expected at most %d", name, (long long)count, max);
+	memcpy(values, t->data, (size_t)count * sizeof(*values));
+	return (int)count;
+}
+
 int onnx_ints_either(const struct onnx_import *imp, const Onnx__NodeProto *n, int i,
 	const char *name, int64_t *values, int max, bool *found)
 {
@@ -201,16 +229,8 @@ int onnx_ints_either(const struct onnx_import *imp, const Onnx__NodeProto *n, in
 	const struct onnx_value *v = onnx_input_value(imp, n, i);
 
 	*found = v || a;
-	if (v && !v->constant)
-		return onnx_fail(
-			imp, n, "%s (%.100s) is computed, expected a constant", name, n->input[i]);
-	if (v) {
-		int count = onnx_ints(v->constant, values, max, imp->err);
-		if (count < 0)
-			kerf_err_prefix(imp->err, "node %.100s (%.40s): %s", onnx_node_name(n),
-				n->op_type, name);
-		return count;
-	}
+	if (v)
+		return constant_ints(imp, n, v, name, values, max);
 	if (!a)
 		return 0;
 	if (a->n_ints > (size_t)max)
@@ -231,9 +251,9 @@ int onnx_float_either(const struct onnx_import *imp, const Onnx__NodeProto *n, i
 	if (id == KERF_NONE)
 		return onnx_attr_float(imp, n, name, value);
 	const struct kerf_tensor *t = &imp->g->tensors[id];
-	if (kerf_tensor_elements(t) != 1)
-		return onnx_fail(imp, n, "%s has %lld values, expected 1", name,
-			(long long)kerf_tensor_elements(t));
+	if (kerf_tensor_elements(t) != 1 || t->dtype != KERF_F32)
+		return onnx_fail(imp, n, "%s has %lld values%s, expected 1 of f32", name,
+			(long long)kerf_tensor_elements(t), t->dtype == KERF_F32 ? "" : " of integers");
 	*value = *(const float *)t->data;
 	return 0;
 }

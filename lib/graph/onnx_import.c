@@ -73,7 +73,7 @@ static int collect_values(struct onnx_import *imp)
 	return merge_values(imp);
 }
 
-/* ---- input and output ---- */
+/* ---- input ---- */
 
 static int read_input_dim(
 	const struct onnx_import *imp, const Onnx__ValueInfoProto *in, size_t i, int64_t *dim)
@@ -151,37 +151,6 @@ static int find_input(struct onnx_import *imp)
 	return import_input(imp, found);
 }
 
-/* The value behind the i-th declared output. */
-static const struct onnx_value *output_value(const struct onnx_import *imp, size_t i)
-{
-	const char *name = imp->proto->output[i]->name;
-	const struct onnx_value *v = name ? onnx_find_value(imp, name) : NULL;
-
-	return v && v->alias ? v->alias : v;
-}
-
-static int find_output(struct onnx_import *imp)
-{
-	const Onnx__GraphProto *p = imp->proto;
-
-	if (p->n_output == 0)
-		return kerf_err_set(imp->err, -EINVAL, "the model has no output");
-	const struct onnx_value *v = output_value(imp, 0);
-	const char *name = p->output[0]->name ? p->output[0]->name : "";
-	if (!v || (v->position > 0 && v->tensor == KERF_NONE))
-		return kerf_err_set(
-			imp->err, -EINVAL, "output %.100s is the first output of no node", name);
-	if (v->tensor == KERF_NONE || imp->g->tensors[v->tensor].producer == KERF_NONE)
-		return kerf_err_set(imp->err, -EINVAL, "output %.100s is not computed", name);
-	for (size_t i = 1; i < p->n_output; i++)
-		if (output_value(imp, i) != v)
-			return kerf_err_set(imp->err, -EINVAL,
-				"a second output, %.100s: kerf runs networks with one",
-				p->output[i]->name ? p->output[i]->name : "");
-	imp->g->output = v->tensor;
-	return 0;
-}
-
 /* ---- nodes ---- */
 
 /* Constant's attribute as a tensor; value_float and its like become one that points to them. */
@@ -224,26 +193,22 @@ static int import_constant_node(
 	return 0;
 }
 
-static bool is_float_type(int type)
+/* From float to float there is nothing to do: everything is f32 here. */
+static int import_cast(struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v)
 {
-	return type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT ||
-	       type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ||
-	       type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 ||
-	       type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
-}
+	int x, to = 0;
 
-/* Everything is f32 here, so a cast from float to float changes nothing. */
-static int check_cast(struct onnx_import *imp, const Onnx__NodeProto *n)
-{
-	const struct onnx_value *from = onnx_input_value(imp, n, 0);
-	int to = 0;
-
-	if (onnx_attr_int(imp, n, "to", &to) < 0)
+	if (onnx_attr_int(imp, n, "to", &to) < 0 || onnx_input(imp, n, 0, &x) < 0)
 		return -EINVAL;
-	if (!is_float_type(to) || (from->constant && !is_float_type(from->constant->data_type)))
-		return onnx_fail(
-			imp, n, "to type %d: only casts from float to float are supported", to);
-	return 0;
+	if (onnx_is_float(to) && imp->g->tensors[x].dtype == KERF_F32) {
+		v->alias = onnx_input_value(imp, n, 0);
+		return 0;
+	}
+	if (to == ONNX__TENSOR_PROTO__DATA_TYPE__STRING || to <= 0)
+		return onnx_fail(imp, n, "to type %d is not supported", to);
+	v->tensor = onnx_emit_cast(imp, n, x, onnx_is_float(to) ? KERF_F32 : KERF_I64,
+		to == ONNX__TENSOR_PROTO__DATA_TYPE__BOOL);
+	return KERF_MIN(v->tensor, 0);
 }
 
 static int check_dropout(struct onnx_import *imp, const Onnx__NodeProto *n)
@@ -263,8 +228,6 @@ static int check_dropout(struct onnx_import *imp, const Onnx__NodeProto *n)
 
 static int import_alias(struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v)
 {
-	if (strcmp(n->op_type, "Cast") == 0 && check_cast(imp, n) < 0)
-		return -EINVAL;
 	if (strcmp(n->op_type, "Dropout") == 0 && check_dropout(imp, n) < 0)
 		return -EINVAL;
 	v->alias = onnx_input_value(imp, n, 0);
@@ -310,6 +273,8 @@ static int import_node(struct onnx_import *imp, const Onnx__NodeProto *n)
 			return onnx_fail(imp, n, "input %d is missing", i);
 	if (strcmp(op->name, "Constant") == 0)
 		return import_constant_node(imp, n, v);
+	if (strcmp(op->name, "Cast") == 0)
+		return import_cast(imp, n, v);
 	if (!op->import)
 		return import_alias(imp, n, v);
 	int id = op->import(imp, n);
@@ -317,6 +282,69 @@ static int import_node(struct onnx_import *imp, const Onnx__NodeProto *n)
 		return id;
 	v->tensor = id;
 	return rename_tensor(imp, id, v->name);
+}
+
+/* ---- output ---- */
+
+/* A node that no ONNX node stands for. */
+static int emit_own(struct onnx_import *imp, struct kerf_node *k, const char *stem)
+{
+	k->name = (char *)onnx_unique_name(&imp->node_names, stem, "", 1); /* add_node copies it */
+	if (!k->name)
+		return kerf_err_set(imp->err, -ENOMEM, "out of memory");
+	return kerf_graph_add_node(imp->g, k, imp->err);
+}
+
+/* The i-th declared output as something that a node computes: the input or a constant passes through one that does nothing. */
+static int output_tensor(struct onnx_import *imp, size_t i)
+{
+	const char *name = imp->proto->output[i]->name ? imp->proto->output[i]->name : "";
+	const struct onnx_value *v = onnx_find_value(imp, name), *source = v && v->alias ? v->alias : v;
+	struct kerf_node same = {.op = KERF_OP_ACT, .n_inputs = 1};
+
+	if (!v || v->node == KERF_NONE)
+		return kerf_err_set(imp->err, -EINVAL, "output %.100s is computed by no node", name);
+	const Onnx__NodeProto *n = imp->proto->node[v->node];
+	if (source->tensor == KERF_NONE && !source->constant)
+		return onnx_fail(imp, n, "its output %d, %.100s, is not supported", v->position, name);
+	if (source->tensor >= 0 && imp->g->tensors[source->tensor].producer != KERF_NONE)
+		return source->tensor;
+	if (onnx_value_tensor(imp, n, onnx_find_value(imp, source->name), &same.inputs[0]) < 0)
+		return -EINVAL;
+	same.inputs[0] = onnx_as_floats(imp, n, same.inputs[0]);
+	return same.inputs[0] < 0 ? same.inputs[0] : emit_own(imp, &same, onnx_node_name(n));
+}
+
+static int add_to_join(struct onnx_import *imp, struct kerf_node *join, int id)
+{
+	struct kerf_node flat = {.op = KERF_OP_RESHAPE, .n_inputs = 1, .inputs = {id}, .output = KERF_NONE};
+	const int row = emit_own(imp, &flat, imp->g->tensors[id].name);
+
+	if (row < 0)
+		return row;
+	if (join->n_inputs == KERF_MAX_INPUTS)
+		return kerf_err_set(imp->err, -EINVAL, "%d outputs, expected at most %d", join->n_inputs + 1, KERF_MAX_INPUTS);
+	join->inputs[join->n_inputs++] = row;
+	return 0;
+}
+
+/* Several outputs become one: each as [N, rest], side by side in the order in which the file lists them. */
+static int find_output(struct onnx_import *imp)
+{
+	const Onnx__GraphProto *p = imp->proto;
+	struct kerf_node join = {.op = KERF_OP_CONCAT, .axis = 1};
+	int id = KERF_NONE, rc = 0;
+
+	if (p->n_output == 0)
+		return kerf_err_set(imp->err, -EINVAL, "the model has no output");
+	for (size_t i = 0; i < p->n_output && rc == 0; i++) {
+		id = output_tensor(imp, i);
+		rc = id < 0 ? id : p->n_output > 1 ? add_to_join(imp, &join, id) : 0;
+	}
+	if (rc == 0 && p->n_output > 1)
+		id = emit_own(imp, &join, "outputs");
+	imp->g->output = id;
+	return KERF_MIN(id, rc);
 }
 
 int onnx_import_graph(struct onnx_import *imp)

@@ -3,8 +3,9 @@
  *
  * A file is checked as bytes (onnx_guard.c), unpacked by protobuf-c, and then imported: the values
  * of the ONNX graph are collected and sorted by name (onnx_import.c), its nodes put in topological
- * order (onnx_order.c), and each node turned into kerf nodes (onnx_ops.c, onnx_window.c,
- * onnx_shapes.c, onnx_slice.c).
+ * order (onnx_order.c), and each node turned into kerf nodes (onnx_ops.c has the table of operators;
+ * onnx_arith.c, onnx_resample.c, onnx_shapes.c, onnx_sizes.c, onnx_slice.c, onnx_window.c). What
+ * follows from constants becomes one, so that no arithmetic with shapes is left.
  */
 #pragma once
 
@@ -46,7 +47,10 @@ int onnx_guard(const uint8_t *bytes, size_t len, struct kerf_err *err);
 /* A constant's values as f32 into *values (the caller frees). Refuses types that are not floats. */
 int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
 	struct kerf_err *err);
-/* A constant's int64 or int32 values into values[max]; returns how many, or -EINVAL. */
+bool onnx_is_float(int data_type);
+/* A constant's integers or truth values as int64, likewise. */
+int onnx_integers(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, int64_t **values, struct kerf_err *err);
+/* At most max of them, into values[]; returns how many, or -EINVAL. There may be none. */
 int onnx_ints(const Onnx__TensorProto *t, int64_t *values, int max, struct kerf_err *err);
 
 float onnx_half_to_float(uint16_t half);
@@ -91,7 +95,9 @@ bool onnx_has_input(const Onnx__NodeProto *n, int i);
 /* The value behind input i, aliases resolved; NULL for an unknown name (cannot happen after
  * onnx_order) or an input left out. */
 struct onnx_value *onnx_input_value(const struct onnx_import *imp, const Onnx__NodeProto *n, int i);
-/* Tensor id of input i, a constant made f32 on its first use; KERF_NONE when left out; -EINVAL. */
+/* Tensor id of a value that the file holds or a node before n computes. 0 or -errno. */
+int onnx_value_tensor(const struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v, int *id);
+/* Tensor id of input i, a constant made one of f32 or int64 on its first use; KERF_NONE when left out; -EINVAL. */
 int onnx_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
 /* The same, and refuses what is not a constant. */
 int onnx_constant_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
@@ -111,7 +117,7 @@ int onnx_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, int64_t a
 /* What the node computes as its output i > 0, if anybody reads that. */
 int onnx_set_output(struct onnx_import *imp, const Onnx__NodeProto *n, size_t i, int id);
 
-/* ---- onnx_ops.c, onnx_window.c, onnx_shapes.c, onnx_slice.c ---- */
+/* ---- operators: onnx_ops.c has the table, onnx_arith.c to onnx_window.c the importers ---- */
 
 /* Appends k under a unique name made of the ONNX node's name and `suffix` ("" for the only one). */
 int onnx_emit(
@@ -125,8 +131,8 @@ int onnx_emit_reshape(struct onnx_import *imp, const Onnx__NodeProto *n, int x, 
  * Returns its tensor id. What a small file can ask for is bounded: many nodes may transpose the
  * same large weights.
  */
-int onnx_new_constant(struct onnx_import *imp, const Onnx__NodeProto *n, const char *name,
-	int n_dims, const int64_t *dims, float **values);
+int onnx_new_constant(struct onnx_import *imp, const Onnx__NodeProto *n, const char *name, enum kerf_dtype dtype,
+	int n_dims, const int64_t *dims, void **values);
 
 /* An operator's importer returns the tensor id of the node's first output, or -errno. */
 struct onnx_operator {
@@ -138,22 +144,76 @@ struct onnx_operator {
 
 const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n);
 
-int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_pool(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_reduce_mean(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_pad(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_act(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_arg(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_batchnorm(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_binary(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_cast(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_clip(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_concat(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_condition(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_constant_of_shape(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_depth_to_space(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_div(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_expand(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_flatten(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_reshape(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_squeeze(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_unsqueeze(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_slice(struct onnx_import *imp, const Onnx__NodeProto *n);
-int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_gather(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_gelu(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_instancenorm(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_layernorm(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_lrn(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_mish(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_neg(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_pad(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_pool(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_pow(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_range(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_reduce(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_reshape(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_resize(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_shape(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_slice(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_softmax(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_squeeze(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_sub(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_tile(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_unsqueeze(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_variadic(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_where(struct onnx_import *imp, const Onnx__NodeProto *n);
+
+/* ---- what importers of one file use of another ---- */
+
+int onnx_emit_binary(struct onnx_import *imp, const Onnx__NodeProto *n, enum kerf_op op, int first, int second,
+	const char *suffix);
+/* A constant of integers as one of f32; a tensor of f32 as it is. */
+int onnx_as_floats(struct onnx_import *imp, const Onnx__NodeProto *n, int x);
+/* A constant as one of another kind; `truth` makes everything but 0 a 1. */
+int onnx_emit_cast(struct onnx_import *imp, const Onnx__NodeProto *n, int x, enum kerf_dtype dtype, bool truth);
+/* x stretched by numpy's rules where its dimensions are 1. */
+int onnx_emit_expand(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int n_dims, const int64_t *dims);
+/* count indices >= 0 along an axis, which becomes the dimensions of the list. */
+int onnx_emit_gather(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, const int64_t *at, int64_t count,
+	int n_index_dims, const int64_t *index_dims);
+
+/* The table of a GATHER, which its maker fills: [count, each] indices and, if asked for, weights. */
+struct onnx_taps {
+	int indices_id, weights_id;
+	int64_t *indices;
+	float *weights;
+};
+
+/* 0 or more, or -errno. */
+int onnx_new_taps(struct onnx_import *imp, const Onnx__NodeProto *n, int64_t count, int64_t each, bool weighted,
+	struct onnx_taps *taps);
+int onnx_emit_taps(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, const struct onnx_taps *taps,
+	float value, const char *suffix);
 
 /* ---- onnx_write.c ---- */
 

@@ -5,6 +5,7 @@
 
 /* So many parts of a Split, so many indices of a Gather. */
 #define MAX_PARTS 1024
+#define MAX_INDICES 16384
 
 /* All of x; importers change one dimension after another. */
 static struct kerf_node whole(const struct onnx_import *imp, int x)
@@ -149,39 +150,46 @@ int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n)
 	return first;
 }
 
-/* Constant indices in even steps: a slice, without the axis when there is one index and no list. */
+static int drop_axis(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis)
+{
+	int64_t dims[KERF_MAX_DIMS];
+	int n_dims = 0;
+
+	for (int i = 0; i < imp->g->tensors[x].n_dims; i++)
+		if (i != axis)
+			dims[n_dims++] = imp->g->tensors[x].dims[i];
+	return onnx_emit_reshape(imp, n, x, n_dims, dims, "");
+}
+
+/* Constant indices; in even steps they are a slice. */
 int onnx_import_gather(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
-	int64_t at[MAX_PARTS], dims[KERF_MAX_DIMS];
-	int x, axis = 0, n_dims = 0;
-	bool given;
+	int64_t at[MAX_INDICES];
+	int x, id, axis = 0;
+	bool even = true;
 
 	if (onnx_input(imp, n, 0, &x) < 0 || onnx_attr_int(imp, n, "axis", &axis) < 0 ||
-		onnx_axis(imp, n, axis, imp->g->tensors[x].n_dims, &axis) < 0)
+		onnx_axis(imp, n, axis, imp->g->tensors[x].n_dims, &axis) < 0 || onnx_constant_input(imp, n, 1, &id) < 0)
 		return -EINVAL;
-	const int count = onnx_ints_either(imp, n, 1, "indices", at, MAX_PARTS, &given);
-	if (count < 0)
-		return count;
-	const size_t list = onnx_input_value(imp, n, 1)->constant->n_dims;
-	if (count == 0 || list > 1)
-		return onnx_fail(imp, n, "%d indices in %zu dimensions: only one or a list is supported", count, list);
+	const struct kerf_tensor list = imp->g->tensors[id];
+	const int64_t count = kerf_tensor_elements(&list);
+	if (list.dtype != KERF_I64 || count > MAX_INDICES)
+		return onnx_fail(imp, n, "indices are %" PRId64 " %s, expected at most %d integers", count,
+			list.dtype == KERF_I64 ? "integers" : "floats", MAX_INDICES);
 	struct kerf_node k = whole(imp, x);
 	const int64_t size = k.counts[axis];
 	for (int i = 0; i < count; i++) {
+		at[i] = ((const int64_t *)list.data)[i];
 		if (at[i] < -size || at[i] >= size)
 			return onnx_fail(imp, n, "index %" PRId64 " is outside axis %d, which is %" PRId64, at[i], axis, size);
 		at[i] += at[i] < 0 ? size : 0;
-		if (i > 1 && at[i] - at[i - 1] != at[1] - at[0])
-			return onnx_fail(imp, n, "indices in uneven steps are not supported");
+		even &= i <= 1 || at[i] - at[i - 1] == at[1] - at[0];
 	}
+	if (!even || list.n_dims > 1 || (count > 1 && at[0] == at[1]))
+		return onnx_emit_gather(imp, n, x, axis, at, count, list.n_dims, list.dims);
 	k.starts[axis] = (int)at[0];
 	k.steps[axis] = count > 1 ? (int)(at[1] - at[0]) : 1;
-	k.counts[axis] = count;
-	const int part = onnx_emit(imp, n, &k, list ? "" : "_part");
-	if (part < 0 || list)
-		return part;
-	for (int i = 0; i < imp->g->tensors[part].n_dims; i++)
-		if (i != axis)
-			dims[n_dims++] = imp->g->tensors[part].dims[i];
-	return onnx_emit_reshape(imp, n, part, n_dims, dims, "");
+	k.counts[axis] = (int)count;
+	const int part = onnx_emit(imp, n, &k, list.n_dims ? "" : "_part");
+	return part < 0 || list.n_dims ? part : drop_axis(imp, n, part, axis);
 }

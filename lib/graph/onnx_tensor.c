@@ -156,33 +156,91 @@ int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **
 	return 0;
 }
 
+bool onnx_is_float(int type)
+{
+	return type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT || type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ||
+		type == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16 || type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE;
+}
+
+/* Bytes of one in raw_data and whether it has a sign; 0 bytes for what is no integer. */
+static size_t integer_size(int type, bool *is_signed)
+{
+	*is_signed = true;
+	switch (type) {
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT64: return 8;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT32: return 4;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT16: return 2;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT8: return 1;
+	default: *is_signed = false;
+	}
+	switch (type) {
+	case ONNX__TENSOR_PROTO__DATA_TYPE__UINT16: return 2;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
+	case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL: return 1;
+	default: return 0;
+	}
+}
+
+static int64_t decode_integer(const uint8_t *from, size_t size, bool is_signed)
+{
+	uint64_t bits = 0;
+
+	memcpy(&bits, from, size);
+	if (is_signed && size < 8 && bits >> (8 * size - 1))
+		bits |= ~0ull << 8 * size;
+	return (int64_t)bits;
+}
+
+/* dims, their number of elements and where those lie. */
+static int locate_integers(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, size_t *elements, struct payload *p,
+	size_t *size, bool *is_signed, struct kerf_err *err)
+{
+	*size = integer_size(t->data_type, is_signed);
+	if (check_stored_here(t, err) < 0 || read_dims(t, dims, n_dims, true, elements, err) < 0)
+		return -EINVAL;
+	if (*size == 0)
+		return kerf_err_set(err, -EINVAL, "constant %s has data type %d, expected integers", tensor_name(t),
+			t->data_type);
+	if (*size == 8)
+		return find_payload(t, *elements, 8, t->int64_data, t->n_int64_data, 8, p, err);
+	const int rc = find_payload(t, *elements, *size, t->int32_data, t->n_int32_data, 4, p, err);
+	*size = KERF_MIN(*size, p->stride); /* the low bytes of an int32, if that is where it lies */
+	return rc;
+}
+
+int onnx_integers(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, int64_t **values, struct kerf_err *err)
+{
+	size_t elements, size;
+	struct payload p = {0};
+	bool is_signed;
+
+	if (locate_integers(t, dims, n_dims, &elements, &p, &size, &is_signed, err) < 0)
+		return -EINVAL;
+	if (elements == 0)
+		return kerf_err_set(err, -EINVAL, "constant %s is empty", tensor_name(t));
+	int64_t *out = malloc(elements * sizeof(*out));
+	if (!out)
+		return kerf_err_set(err, -ENOMEM, "constant %s: no memory for %zu values", tensor_name(t), elements);
+	for (size_t i = 0; i < elements; i++)
+		out[i] = decode_integer(p.bytes + i * p.stride, size, is_signed);
+	*values = out;
+	return 0;
+}
+
 int onnx_ints(const Onnx__TensorProto *t, int64_t *values, int max, struct kerf_err *err)
 {
 	int64_t dims[KERF_MAX_DIMS];
 	int n_dims;
-	size_t elements;
-	struct payload p;
-	bool wide = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+	size_t elements, size;
+	struct payload p = {0};
+	bool is_signed;
 
-	if (check_stored_here(t, err) < 0 || read_dims(t, dims, &n_dims, true, &elements, err) < 0)
+	if (locate_integers(t, dims, &n_dims, &elements, &p, &size, &is_signed, err) < 0)
 		return -EINVAL;
-	if (!wide && t->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__INT32)
-		return kerf_err_set(err, -EINVAL,
-			"constant %s has data type %d, expected int64 or int32", tensor_name(t),
-			t->data_type);
 	if (elements > (size_t)max)
 		return kerf_err_set(err, -EINVAL, "constant %s has %zu values, expected at most %d",
 			tensor_name(t), elements, max);
-	int rc = wide ? find_payload(t, elements, 8, t->int64_data, t->n_int64_data, 8, &p, err)
-		      : find_payload(t, elements, 4, t->int32_data, t->n_int32_data, 4, &p, err);
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; i < elements; i++) {
-		int32_t narrow = 0;
-		memcpy(wide ? (void *)&values[i] : (void *)&narrow, p.bytes + i * p.stride,
-			p.stride);
-		if (!wide)
-			values[i] = narrow;
-	}
+	for (size_t i = 0; i < elements; i++)
+		values[i] = decode_integer(p.bytes + i * p.stride, size, is_signed);
 	return (int)elements;
 }

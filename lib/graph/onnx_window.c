@@ -1,4 +1,4 @@
-/* ONNX operators with a window or weights: convolutions, pools, pads, matrix products. */
+/* ONNX operators with a window or weights: convolutions, pools, matrix products. */
 #include "graph/onnx_import.h"
 
 #include <inttypes.h>
@@ -156,25 +156,32 @@ static int emit_window(struct onnx_import *imp, const Onnx__NodeProto *n, struct
 	return onnx_emit_reshape(imp, n, y, 3, (const int64_t[]){d[0], d[1], d[3]}, "");
 }
 
+/* Input, constant weights and bias, groups; a sequence becomes a picture. */
+static int conv_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, bool *sequence)
+{
+	if (onnx_input(imp, n, 0, &k->inputs[0]) < 0 ||
+		onnx_constant_input(imp, n, 1, &k->inputs[1]) < 0 ||
+		onnx_constant_input(imp, n, 2, &k->inputs[2]) < 0 ||
+		onnx_attr_int(imp, n, "group", &k->groups) < 0)
+		return -EINVAL;
+	if (k->groups <= 0)
+		return onnx_fail(imp, n, "group is %d, expected at least 1", k->groups);
+	*sequence = is_sequence(imp, k->inputs[0]) && is_sequence(imp, k->inputs[1]);
+	for (int i = 0; i < 2 && *sequence; i++)
+		if ((k->inputs[i] = to_picture(imp, n, k->inputs[i])) < 0)
+			return k->inputs[i];
+	const struct kerf_tensor *weights = &imp->g->tensors[k->inputs[1]];
+	for (int i = 0; i < 2 && weights->n_dims == 4; i++)
+		k->kernel[i] = (int)weights->dims[2 + i];
+	return 0;
+}
+
 int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	struct kerf_node k = {.op = KERF_OP_CONV, .n_inputs = 3, .groups = 1};
+	bool sequence;
 
-	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0 ||
-		onnx_constant_input(imp, n, 1, &k.inputs[1]) < 0 ||
-		onnx_constant_input(imp, n, 2, &k.inputs[2]) < 0 ||
-		onnx_attr_int(imp, n, "group", &k.groups) < 0)
-		return -EINVAL;
-	if (k.groups <= 0)
-		return onnx_fail(imp, n, "group is %d, expected at least 1", k.groups);
-	const bool sequence = is_sequence(imp, k.inputs[0]) && is_sequence(imp, k.inputs[1]);
-	for (int i = 0; i < 2 && sequence; i++)
-		if ((k.inputs[i] = to_picture(imp, n, k.inputs[i])) < 0)
-			return k.inputs[i];
-	const struct kerf_tensor *weights = &imp->g->tensors[k.inputs[1]];
-	for (int i = 0; i < 2 && weights->n_dims == 4; i++)
-		k.kernel[i] = (int)weights->dims[2 + i];
-	if (read_window(imp, n, &k, sequence) < 0)
+	if (conv_inputs(imp, n, &k, &sequence) < 0 || read_window(imp, n, &k, sequence) < 0)
 		return -EINVAL;
 	return emit_window(imp, n, &k, sequence);
 }
@@ -215,72 +222,6 @@ int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
 	return onnx_emit(imp, n, &k, "");
 }
 
-/* Only the mean over H and W, which is a global pool. */
-int onnx_import_reduce_mean(struct onnx_import *imp, const Onnx__NodeProto *n)
-{
-	struct kerf_node k = {.op = KERF_OP_GLOBAL_AVGPOOL, .n_inputs = 1};
-	int64_t axes[KERF_MAX_DIMS];
-	int keepdims = 1;
-	unsigned mask = 0;
-	bool given;
-
-	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0 ||
-		onnx_attr_int(imp, n, "keepdims", &keepdims) < 0)
-		return -EINVAL;
-	int n_dims = imp->g->tensors[k.inputs[0]].n_dims;
-	int count = onnx_ints_either(imp, n, 1, "axes", axes, KERF_MAX_DIMS, &given);
-	if (count < 0)
-		return count;
-	for (int i = 0; i < count; i++) {
-		int axis;
-		if (onnx_axis(imp, n, axes[i], n_dims, &axis) < 0)
-			return -EINVAL;
-		mask |= 1u << axis;
-	}
-	if (n_dims != 4 || mask != (1u << 2 | 1u << 3))
-		return onnx_fail(imp, n, "only the mean over axes 2 and 3 of 4 is supported");
-	int pooled = onnx_emit(imp, n, &k, keepdims ? "" : "_pool");
-	if (pooled < 0 || keepdims)
-		return pooled;
-	int64_t dims[2] = {imp->g->tensors[pooled].dims[0], imp->g->tensors[pooled].dims[1]};
-	return onnx_emit_reshape(imp, n, pooled, 2, dims, "");
-}
-
-/* ONNX pads: the beginning of every dimension, then the end of every dimension. */
-int onnx_import_pad(struct onnx_import *imp, const Onnx__NodeProto *n)
-{
-	struct kerf_node k = {.op = KERF_OP_PAD, .n_inputs = 1};
-	char mode[32] = "constant";
-	int64_t pads[2 * KERF_MAX_DIMS];
-	float value = 0;
-	bool given;
-
-	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0 ||
-		onnx_attr_text(imp, n, "mode", mode, sizeof(mode)) < 0 ||
-		onnx_float_either(imp, n, 2, "value", &value) < 0)
-		return -EINVAL;
-	int count = onnx_ints_either(imp, n, 1, "pads", pads, KERF_ARRAY_LEN(pads), &given);
-	if (count < 0)
-		return count;
-	if (strcmp(mode, "constant") != 0 || value != 0)
-		return onnx_fail(imp, n, "mode %s with value %g: only zeros are supported", mode,
-			(double)value);
-	if (onnx_has_input(n, 3))
-		return onnx_fail(imp, n, "axes as an input are not supported");
-	if (count != 8 || imp->g->tensors[k.inputs[0]].n_dims != 4)
-		return onnx_fail(imp, n, "%d pads for %d dimensions, expected 8 for 4", count,
-			imp->g->tensors[k.inputs[0]].n_dims);
-	if (pads[0] || pads[1] || pads[4] || pads[5])
-		return onnx_fail(imp, n, "pads on batch or channels are not supported");
-	const int64_t edges[4] = {pads[2], pads[3], pads[6], pads[7]};
-	for (int i = 0; i < 4; i++) {
-		if (edges[i] < 0 || edges[i] > INT_MAX)
-			return onnx_fail(imp, n, "pad %" PRId64 " is out of range", edges[i]);
-		k.pads[i] = (int)edges[i];
-	}
-	return onnx_emit(imp, n, &k, "");
-}
-
 /* A new constant: w [rows, columns] times `scale`, transposed on demand. */
 static int add_weights(
 	struct onnx_import *imp, const Onnx__NodeProto *n, int id, bool transpose, float scale)
@@ -288,11 +229,12 @@ static int add_weights(
 	int64_t rows = imp->g->tensors[id].dims[0], columns = imp->g->tensors[id].dims[1];
 	const float *from = imp->g->tensors[id].data;
 	const int64_t dims[2] = {transpose ? columns : rows, transpose ? rows : columns};
-	float *to;
-	int added = onnx_new_constant(imp, n, imp->g->tensors[id].name, 2, dims, &to);
+	void *values;
+	int added = onnx_new_constant(imp, n, imp->g->tensors[id].name, KERF_F32, 2, dims, &values);
 
 	if (added < 0)
 		return added;
+	float *to = values;
 	for (int64_t i = 0; i < rows; i++)
 		for (int64_t j = 0; j < columns; j++)
 			to[transpose ? j * rows + i : i * columns + j] =
@@ -315,10 +257,10 @@ static int add_bias(
 		return onnx_fail(imp, n, "bias is %s, expected [%" PRId64 "]",
 			kerf_dims_text(t->n_dims, t->dims, text, sizeof(text)), len);
 	const float *from = t->data;
-	float *to;
-	int added = onnx_new_constant(imp, n, t->name, 1, &len, &to);
+	void *to;
+	int added = onnx_new_constant(imp, n, t->name, KERF_F32, 1, &len, &to);
 	for (int64_t i = 0; added >= 0 && i < len; i++)
-		to[i] = scale * from[row ? i : 0];
+		((float *)to)[i] = scale * from[row ? i : 0];
 	return added;
 }
 
@@ -358,26 +300,19 @@ int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n)
 }
 
 /* x [..., K] times a constant [K, M]: all but the last dimension of x are rows. */
-int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n)
+static int emit_weighted(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights)
 {
 	struct kerf_node k = {.op = KERF_OP_GEMM, .n_inputs = 2};
-	int x;
-
-	if (onnx_input(imp, n, 0, &x) < 0 || onnx_constant_input(imp, n, 1, &k.inputs[1]) < 0)
-		return -EINVAL;
-	int n_dims = imp->g->tensors[x].n_dims;
-	if (imp->g->tensors[k.inputs[1]].n_dims != 2 || n_dims < 2)
-		return onnx_fail(imp, n,
-			"operands have %d and %d dimensions, expected at least 2 and 2", n_dims,
-			imp->g->tensors[k.inputs[1]].n_dims);
+	const int n_dims = imp->g->tensors[x].n_dims;
 	int64_t dims[KERF_MAX_DIMS];
+
 	memcpy(dims, imp->g->tensors[x].dims, sizeof(dims));
 	int64_t rows = kerf_tensor_elements(&imp->g->tensors[x]) / dims[n_dims - 1];
 	const int64_t flat[2] = {rows, dims[n_dims - 1]};
 	k.inputs[0] = n_dims == 2 ? x : onnx_emit_reshape(imp, n, x, 2, flat, "_rows");
 	if (k.inputs[0] < 0)
 		return k.inputs[0];
-	k.inputs[1] = add_weights(imp, n, k.inputs[1], true, 1);
+	k.inputs[1] = add_weights(imp, n, weights, true, 1);
 	if (k.inputs[1] < 0)
 		return k.inputs[1];
 	int product = onnx_emit(imp, n, &k, n_dims == 2 ? "" : "_product");
@@ -385,4 +320,204 @@ int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n)
 		return product;
 	dims[n_dims - 1] = imp->g->tensors[product].dims[1];
 	return onnx_emit_reshape(imp, n, product, n_dims, dims, "");
+}
+
+/* The shape of a matrix operand with at least two dimensions: a vector is a row on the left, a column on the right. */
+static int matrix_dims(const struct kerf_tensor *t, bool left, int64_t dims[KERF_MAX_DIMS])
+{
+	memcpy(dims, t->dims, sizeof(t->dims));
+	if (t->n_dims != 1)
+		return t->n_dims;
+	dims[left ? 1 : 0] = t->dims[0];
+	dims[left ? 0 : 1] = 1;
+	return 2;
+}
+
+/* x as [batches, rows, columns], where `batch` are the dimensions that all operands' batches stretch to. */
+static int to_batches(struct onnx_import *imp, const Onnx__NodeProto *n, int x, bool left, int n_batch, const int64_t *batch)
+{
+	int64_t dims[KERF_MAX_DIMS], wide[KERF_MAX_DIMS], count = 1;
+	const int n_dims = matrix_dims(&imp->g->tensors[x], left, dims);
+	int64_t flat[3] = {1, dims[n_dims - 2], dims[n_dims - 1]};
+	bool single = true;
+
+	for (int i = 0; i < n_dims - 2; i++)
+		single &= dims[i] == 1;
+	for (int i = 0; i < n_batch; i++)
+		count *= wide[i] = batch[i];
+	if (!single) {
+		wide[n_batch] = flat[1];
+		wide[n_batch + 1] = flat[2];
+		x = onnx_emit_expand(imp, n, x, n_batch + 2, wide);
+		flat[0] = count;
+	}
+	return x < 0 ? x : onnx_emit_reshape(imp, n, x, 3, flat, "_batches");
+}
+
+/* Two values of any dimensions by numpy's rules. */
+static int emit_product(struct onnx_import *imp, const Onnx__NodeProto *n, const int id[2])
+{
+	struct kerf_node k = {.op = KERF_OP_MATMUL, .n_inputs = 2};
+	int64_t dims[2][KERF_MAX_DIMS], result[KERF_MAX_DIMS];
+	int n_dims[2], n_batch = 0, n_result;
+
+	for (int i = 0; i < 2; i++) {
+		n_dims[i] = matrix_dims(&imp->g->tensors[id[i]], i == 0, dims[i]);
+		n_batch = KERF_MAX(n_batch, n_dims[i] - 2);
+	}
+	for (int d = 0; d < n_batch; d++) {
+		result[d] = 1;
+		for (int i = 0; i < 2; i++) {
+			const int at = d - (n_batch + 2 - n_dims[i]);
+			const int64_t size = at < 0 ? 1 : dims[i][at];
+
+			if (size != 1 && result[d] != 1 && size != result[d])
+				return onnx_fail(imp, n, "batches of %" PRId64 " and %" PRId64, result[d], size);
+			result[d] = KERF_MAX(result[d], size);
+		}
+	}
+	for (int i = 0; i < 2; i++)
+		if ((k.inputs[i] = to_batches(imp, n, id[i], i == 0, n_batch, result)) < 0)
+			return k.inputs[i];
+	const int y = onnx_emit(imp, n, &k, "_product");
+	if (y < 0)
+		return y;
+	n_result = n_batch;
+	if (imp->g->tensors[id[0]].n_dims > 1)
+		result[n_result++] = dims[0][n_dims[0] - 2];
+	if (imp->g->tensors[id[1]].n_dims > 1)
+		result[n_result++] = dims[1][n_dims[1] - 1];
+	return onnx_emit_reshape(imp, n, y, n_result, result, "");
+}
+
+int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int id[2];
+
+	for (int i = 0; i < 2; i++) {
+		if (onnx_input(imp, n, i, &id[i]) < 0)
+			return -EINVAL;
+		if (imp->g->tensors[id[i]].n_dims == 0)
+			return onnx_fail(imp, n, "operand %d is a single number", i);
+	}
+	const struct kerf_tensor *b = &imp->g->tensors[id[1]];
+	if (b->data && b->n_dims == 2 && imp->g->tensors[id[0]].n_dims >= 2)
+		return emit_weighted(imp, n, id[0], id[1]);
+	return emit_product(imp, n, id);
+}
+
+/* ---- transposed convolution: one of the values with zeros between them, by the weights turned around ---- */
+
+/* stride - 1 zeros between neighbours along an axis. */
+static int spread(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, int stride)
+{
+	const int64_t count = (imp->g->tensors[x].dims[axis] - 1) * stride + 1;
+	struct onnx_taps taps;
+
+	if (count > INT_MAX)
+		return onnx_fail(imp, n, "stride %d is out of range", stride);
+	const int rc = onnx_new_taps(imp, n, count, 1, false, &taps);
+	if (rc < 0)
+		return rc;
+	for (int64_t i = 0; i < count; i++)
+		taps.indices[i] = i % stride ? -1 : i / stride;
+	return onnx_emit_taps(imp, n, x, axis, &taps, 0, "_spread");
+}
+
+/* [C, M/g, kh, kw] becomes [M, C/g, kh, kw], upside down and mirrored. */
+static int turn_weights(struct onnx_import *imp, const Onnx__NodeProto *n, int id, int groups)
+{
+	const struct kerf_tensor t = imp->g->tensors[id];
+	const int64_t each = t.dims[0] / groups, out = t.dims[1], area = t.dims[2] * t.dims[3];
+	void *values;
+	const int turned = onnx_new_constant(imp, n, t.name, KERF_F32, 4,
+		(const int64_t[]){out * groups, each, t.dims[2], t.dims[3]}, &values);
+
+	if (turned < 0)
+		return turned;
+	const float *from = t.data;
+	for (int64_t m = 0; m < out * groups; m++)
+		for (int64_t c = 0; c < each; c++)
+			for (int64_t k = 0; k < area; k++)
+				((float *)values)[(m * each + c) * area + k] =
+					from[((m / out * each + c) * out + m % out) * area + area - 1 - k];
+	return turned;
+}
+
+/* Pads that make the output as large as asked for. */
+static int transposed_pads(const struct onnx_import *imp, const Onnx__NodeProto *n, const struct kerf_node *k, bool sequence,
+	enum auto_pad kind, int64_t pads[4])
+{
+	const struct kerf_tensor *x = &imp->g->tensors[k->inputs[0]];
+	int extra[2] = {0, 0}, size[2] = {0, 0};
+
+	if (read_per_dim(imp, n, "output_padding", sequence, 1, extra) < 0 ||
+		read_per_dim(imp, n, "output_shape", sequence, 1, size) < 0)
+		return -EINVAL;
+	for (int i = 0; i < 2; i++) {
+		const int64_t full = (x->dims[2 + i] - 1) * k->strides[i] + window_reach(k, i) + extra[i];
+		const bool same = kind == AUTO_SAME_UPPER || kind == AUTO_SAME_LOWER;
+		const int64_t wanted = size[i] ? size[i] : same ? x->dims[2 + i] * k->strides[i] : full - k->pads[i] - k->pads[i + 2];
+
+		if (extra[i] < 0 || size[i] < 0 || wanted < 1)
+			return onnx_fail(imp, n, "output_padding %d, output_shape %d", extra[i], size[i]);
+		pads[i] = k->pads[i];
+		if (size[i] || same)
+			pads[i] = kind == AUTO_SAME_UPPER ? (full - wanted) / 2 : (full - wanted) - (full - wanted) / 2;
+		/* From cutting the full result to padding what a convolution reads. */
+		pads[i + 2] = window_reach(k, i) - 1 + extra[i] - (full - wanted - pads[i]);
+		pads[i] = window_reach(k, i) - 1 - pads[i];
+		if (pads[i] > INT_MAX || pads[i + 2] > INT_MAX)
+			return onnx_fail(imp, n, "its pads are out of range");
+	}
+	return 0;
+}
+
+/* A pad below 0 is cut off the input, which is what a convolution would not have read. */
+static int crop(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int64_t pads[4])
+{
+	const struct kerf_tensor t = imp->g->tensors[x];
+	struct kerf_node k = {.op = KERF_OP_SLICE, .n_inputs = 1, .inputs = {x}};
+
+	if (pads[0] >= 0 && pads[1] >= 0 && pads[2] >= 0 && pads[3] >= 0)
+		return x;
+	for (int d = 0; d < 4; d++) {
+		const int64_t begin = d < 2 ? 0 : KERF_MAX(-pads[d - 2], 0), end = d < 2 ? 0 : KERF_MAX(-pads[d], 0);
+
+		if (begin + end >= t.dims[d])
+			return onnx_fail(imp, n, "its pads leave nothing");
+		k.starts[d] = (int)begin;
+		k.steps[d] = 1;
+		k.counts[d] = (int)(t.dims[d] - begin - end);
+	}
+	for (int i = 0; i < 4; i++)
+		pads[i] = KERF_MAX(pads[i], 0);
+	return onnx_emit(imp, n, &k, "_cut");
+}
+
+int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	struct kerf_node k = {.op = KERF_OP_CONV, .n_inputs = 3, .groups = 1};
+	enum auto_pad kind = AUTO_NOTSET;
+	int64_t pads[4];
+	bool sequence;
+
+	if (conv_inputs(imp, n, &k, &sequence) < 0 || read_auto_pad(imp, n, &kind) < 0)
+		return -EINVAL;
+	const struct kerf_tensor *w = &imp->g->tensors[k.inputs[1]];
+	if (w->n_dims != 4 || w->dims[0] % k.groups != 0)
+		return onnx_fail(imp, n, "weights of %d dimensions in %d groups", w->n_dims, k.groups);
+	if (read_window(imp, n, &k, sequence) < 0 || transposed_pads(imp, n, &k, sequence, kind, pads) < 0)
+		return -EINVAL;
+	for (int i = 0; i < 2; i++) {
+		if (k.strides[i] > 1 && (k.inputs[0] = spread(imp, n, k.inputs[0], 2 + i, k.strides[i])) < 0)
+			return k.inputs[0];
+		k.strides[i] = 1;
+	}
+	if ((k.inputs[1] = turn_weights(imp, n, k.inputs[1], k.groups)) < 0 ||
+		(k.inputs[0] = crop(imp, n, k.inputs[0], pads)) < 0)
+		return -EINVAL;
+	for (int i = 0; i < 4; i++)
+		k.pads[i] = (int)pads[i];
+	return emit_window(imp, n, &k, sequence);
 }

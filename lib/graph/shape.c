@@ -464,7 +464,8 @@ static int check_inputs(const struct inference *inf)
 		if (n->inputs[i] < 0 || n->inputs[i] >= inf->graph->n_tensors)
 			return fail(inf, "input %d is missing", i);
 		const bool integers = n->op == KERF_OP_GATHER && i == 1;
-		if (inf->graph->tensors[n->inputs[i]].dtype != KERF_F32 && !integers)
+		if (inf->graph->tensors[n->inputs[i]].dtype != KERF_F32 && !integers &&
+			!kerf_node_is_constant(inf->graph, n))
 			return fail(inf, "input %s holds integers, expected f32",
 				inf->graph->tensors[n->inputs[i]].name);
 	}
