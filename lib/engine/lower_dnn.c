@@ -24,7 +24,7 @@ static bool is_fast(const char *impl)
 	return true;
 }
 
-/* A product of matrices is what `gemm` is for. */
+/* A product of matrices is what `gemm` is for; see choose() for convolutions. */
 static bool is_product(const char *impl)
 {
 	return strncmp(impl, "ref", 3) != 0;
@@ -196,7 +196,8 @@ static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf
 
 /*
  * The best fast implementation with everything fused; without, if only slow code can fuse. The
- * sum comes before the activation, so leaving out the sum leaves out both.
+ * sum comes before the activation, so leaving out the sum leaves out both. Last comes `gemm`, which
+ * all shapes have: slower, and the step's name says so.
  */
 static int choose(struct builder *b, struct fusion *f, int residual, struct kerf_act act)
 {
@@ -214,6 +215,8 @@ static int choose(struct builder *b, struct fusion *f, int residual, struct kerf
 		f->act = act;
 		status = dnn_op_choose(&f->op, b->e->dnn, acceptance(), &f->pd, &first);
 	}
+	if (status == dnnl_unimplemented && f->op.kind == DNN_CONV)
+		status = dnn_op_choose(&f->op, b->e->dnn, is_product, &f->pd, &first);
 	if (status == dnnl_unimplemented)
 		return kerf_lower_fail(b, -ENOTSUP,
 			"oneDNN has only %s for it, expected a jit or brg kernel",

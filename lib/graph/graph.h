@@ -31,7 +31,8 @@ struct kerf_tensor {
 	int producer; /* node index; KERF_NONE for graph inputs and constants */
 };
 
-/* One operator each; attributes that ONNX passes as constant inputs are resolved into fields. */
+/* One operator each; attributes that ONNX passes as constant inputs are resolved into fields. New ones go to the end:
+ * the digests of the zoo's networks hold these numbers. */
 enum kerf_op {
 	KERF_OP_CONV, /* x, weights [O,I/g,kh,kw], bias [O] or NONE, residual or NONE */
 	KERF_OP_GEMM, /* x [N,K], weights [M,K] (ONNX transB=1), bias [M] or NONE */
@@ -39,12 +40,6 @@ enum kerf_op {
 	KERF_OP_ACT, /* x */
 	KERF_OP_ADD, /* a, b: one shape, or stretched to one by numpy's rules */
 	KERF_OP_MUL, /* likewise; squeeze-excite is [N,C,H,W] x [N,C,1,1] */
-	KERF_OP_DIV, /* likewise */
-	KERF_OP_MIN, /* likewise */
-	KERF_OP_MAX, /* likewise */
-	KERF_OP_POW, /* likewise: a to the power of b */
-	KERF_OP_PRELU, /* likewise: a, or a * b where a < 0 */
-	KERF_OP_MATMUL, /* a [B,M,K], b [B,K,N] -> [B,M,N]; B of one of them may be 1 */
 	KERF_OP_MAXPOOL, /* x */
 	KERF_OP_AVGPOOL, /* x */
 	KERF_OP_GLOBAL_AVGPOOL, /* x [N,C,H,W] -> [N,C,1,1] */
@@ -57,6 +52,12 @@ enum kerf_op {
 	KERF_OP_GATHER, /* x along .axis by a table of indices; see kerf_node.value */
 	KERF_OP_REDUCE, /* x over the dimensions in .axes, which become 1, by .reduce */
 	KERF_OP_LAYERNORM, /* x [R,L], scale [L], bias [L] or NONE: rows of mean 0, variance 1 */
+	KERF_OP_DIV, /* a, b: as ADD */
+	KERF_OP_MIN, /* a, b: as ADD */
+	KERF_OP_MAX, /* a, b: as ADD */
+	KERF_OP_POW, /* a, b: as ADD; a to the power of b */
+	KERF_OP_PRELU, /* a, b: as ADD; a, or a * b where a < 0 */
+	KERF_OP_MATMUL, /* a [B,M,K], b [B,K,N] -> [B,M,N]; B of one of them may be 1 */
 	KERF_OP_COUNT
 };
 

@@ -164,12 +164,29 @@ static int emit_sub(struct onnx_import *imp, const Onnx__NodeProto *n, int a, in
 	return negated < 0 ? negated : onnx_emit_binary(imp, n, KERF_OP_ADD, a, negated, suffix);
 }
 
-/* Opset 6 let the second operand begin at any axis; since then it ends with the first. */
+/* Opset 6 let the second operand begin at any axis of the first; since then they end together. */
+static int begin_at_axis(struct onnx_import *imp, const Onnx__NodeProto *n, const int id[2])
+{
+	const struct kerf_tensor *a = &imp->g->tensors[id[0]], *b = &imp->g->tensors[id[1]];
+	int64_t dims[KERF_MAX_DIMS];
+	int axis = 0;
+
+	if (onnx_attr_int(imp, n, "axis", &axis) < 0 || onnx_axis(imp, n, axis, a->n_dims, &axis) < 0)
+		return -EINVAL;
+	if (axis + b->n_dims > a->n_dims)
+		return onnx_fail(imp, n, "axis %d leaves no room for %d dimensions", axis, b->n_dims);
+	for (int i = 0; i < a->n_dims - axis; i++)
+		dims[i] = i < b->n_dims ? b->dims[i] : 1;
+	return onnx_emit_reshape(imp, n, id[1], a->n_dims - axis, dims, "_aligned");
+}
+
 static int two_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, int id[2])
 {
+	if (onnx_input(imp, n, 0, &id[0]) < 0 || onnx_input(imp, n, 1, &id[1]) < 0)
+		return -EINVAL;
 	if (imp->opset < 7 && onnx_attr(n, "axis"))
-		return onnx_fail(imp, n, "attribute axis (opset 6) is not supported");
-	return onnx_input(imp, n, 0, &id[0]) < 0 || onnx_input(imp, n, 1, &id[1]) < 0 ? -EINVAL : 0;
+		id[1] = begin_at_axis(imp, n, id);
+	return KERF_MIN(id[1], 0);
 }
 
 int onnx_import_binary(struct onnx_import *imp, const Onnx__NodeProto *n)
@@ -392,10 +409,15 @@ int onnx_import_arg(struct onnx_import *imp, const Onnx__NodeProto *n)
 		onnx_attr_int(imp, n, "select_last_index", &last) < 0 ||
 		onnx_axis(imp, n, axis, imp->g->tensors[x].n_dims, &axis) < 0)
 		return -EINVAL;
-	if (last)
-		return onnx_fail(imp, n, "select_last_index is not supported");
-	const int y = emit_reduce(imp, n, x, max ? KERF_REDUCE_ARGMAX : KERF_REDUCE_ARGMIN, 1u << axis,
-		keepdims ? "" : "_kept");
+	const float size = (float)imp->g->tensors[x].dims[axis];
+	if (last && (x = onnx_emit_reversed(imp, n, x, axis)) < 0)
+		return x;
+	int y = emit_reduce(imp, n, x, max ? KERF_REDUCE_ARGMAX : KERF_REDUCE_ARGMIN, 1u << axis,
+		keepdims && !last ? "" : "_kept");
+	if (last && y >= 0) /* the first from the end: size - 1 - y */
+		y = emit_with_scalar(imp, n, KERF_OP_MUL, y, -1, "_negated");
+	if (last && y >= 0)
+		y = emit_with_scalar(imp, n, KERF_OP_ADD, y, size - 1, keepdims ? "" : "_counted");
 	return y < 0 || keepdims ? y : drop_axes(imp, n, y, 1u << axis);
 }
 

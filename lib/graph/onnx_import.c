@@ -315,36 +315,55 @@ static int output_tensor(struct onnx_import *imp, size_t i)
 	return same.inputs[0] < 0 ? same.inputs[0] : emit_own(imp, &same, onnx_node_name(n));
 }
 
-static int add_to_join(struct onnx_import *imp, struct kerf_node *join, int id)
+/* As rows of `batch` lists. */
+static int add_to_join(struct onnx_import *imp, struct kerf_node *join, int id, int64_t batch)
 {
-	struct kerf_node flat = {.op = KERF_OP_RESHAPE, .n_inputs = 1, .inputs = {id}, .output = KERF_NONE};
-	const int row = emit_own(imp, &flat, imp->g->tensors[id].name);
+	struct kerf_node flat = {.op = KERF_OP_RESHAPE, .n_inputs = 1, .inputs = {id}};
+	const char *name = imp->g->tensors[id].name;
+	const int64_t rows[2] = {batch, kerf_tensor_elements(&imp->g->tensors[id]) / batch};
 
+	flat.output = kerf_graph_add_tensor(imp->g, name, KERF_F32, 2, rows);
+	const int row = flat.output < 0 ? flat.output : emit_own(imp, &flat, imp->g->tensors[id].name);
 	if (row < 0)
-		return row;
-	if (join->n_inputs == KERF_MAX_INPUTS)
-		return kerf_err_set(imp->err, -EINVAL, "%d outputs, expected at most %d", join->n_inputs + 1, KERF_MAX_INPUTS);
+		return kerf_err_set(imp->err, row, "output %.100s: out of memory", imp->g->tensors[id].name);
 	join->inputs[join->n_inputs++] = row;
 	return 0;
 }
 
-/* Several outputs become one: each as [N, rest], side by side in the order in which the file lists them. */
+/*
+ * Several outputs become one: each as [N, rest], or [1, all] where their first dimensions differ, side by side in the
+ * order in which the file lists them.
+ */
+static int join_outputs(struct onnx_import *imp, const int *ids, int count)
+{
+	struct kerf_node join = {.op = KERF_OP_CONCAT, .axis = 1};
+	int64_t batch = 0;
+
+	for (int i = 0; i < count; i++) {
+		const struct kerf_tensor *t = &imp->g->tensors[ids[i]];
+		const int64_t mine = t->n_dims ? t->dims[0] : 1;
+
+		batch = i == 0 || mine == batch ? mine : 1;
+	}
+	for (int i = 0; i < count; i++)
+		if (add_to_join(imp, &join, ids[i], batch) < 0)
+			return -EINVAL;
+	return emit_own(imp, &join, "outputs");
+}
+
 static int find_output(struct onnx_import *imp)
 {
-	const Onnx__GraphProto *p = imp->proto;
-	struct kerf_node join = {.op = KERF_OP_CONCAT, .axis = 1};
-	int id = KERF_NONE, rc = 0;
+	const size_t count = imp->proto->n_output;
+	int ids[KERF_MAX_INPUTS];
 
-	if (p->n_output == 0)
-		return kerf_err_set(imp->err, -EINVAL, "the model has no output");
-	for (size_t i = 0; i < p->n_output && rc == 0; i++) {
-		id = output_tensor(imp, i);
-		rc = id < 0 ? id : p->n_output > 1 ? add_to_join(imp, &join, id) : 0;
-	}
-	if (rc == 0 && p->n_output > 1)
-		id = emit_own(imp, &join, "outputs");
-	imp->g->output = id;
-	return KERF_MIN(id, rc);
+	if (count == 0 || count > KERF_MAX_INPUTS)
+		return count ? kerf_err_set(imp->err, -EINVAL, "%zu outputs, expected at most %d", count, KERF_MAX_INPUTS)
+			     : kerf_err_set(imp->err, -EINVAL, "the model has no output");
+	for (size_t i = 0; i < count; i++)
+		if ((ids[i] = output_tensor(imp, i)) < 0)
+			return ids[i];
+	imp->g->output = count == 1 ? ids[0] : join_outputs(imp, ids, (int)count);
+	return KERF_MIN(imp->g->output, 0);
 }
 
 int onnx_import_graph(struct onnx_import *imp)

@@ -198,6 +198,8 @@ int onnx_as_floats(struct onnx_import *imp, const Onnx__NodeProto *n, int x);
 int onnx_emit_cast(struct onnx_import *imp, const Onnx__NodeProto *n, int x, enum kerf_dtype dtype, bool truth);
 /* x stretched by numpy's rules where its dimensions are 1. */
 int onnx_emit_expand(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int n_dims, const int64_t *dims);
+/* x backwards along an axis. */
+int onnx_emit_reversed(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis);
 /* count indices >= 0 along an axis, which becomes the dimensions of the list. */
 int onnx_emit_gather(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, const int64_t *at, int64_t count,
 	int n_index_dims, const int64_t *index_dims);

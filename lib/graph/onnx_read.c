@@ -12,8 +12,9 @@
 #define MIN_OPSET 1
 #define MAX_OPSET 21
 #define MIN_IR 3
-/* Copies of constants (transposed, reshaped, f32 of float16) per byte of the file. */
+/* Constants made out of others (transposed, reshaped, tables of indices): bytes per byte of the file, and for any file. */
 #define BUDGET_FACTOR 16
+#define BUDGET_FLOOR (16 << 20)
 
 /* ---- the file ---- */
 
@@ -131,7 +132,7 @@ static int import_model(const Onnx__ModelProto *model, size_t file_bytes, struct
 	struct kerf_err *err)
 {
 	struct onnx_import imp = {
-		.g = g, .err = err, .budget = (int64_t)file_bytes * BUDGET_FACTOR};
+		.g = g, .err = err, .budget = (int64_t)file_bytes * BUDGET_FACTOR + BUDGET_FLOOR};
 	int rc = check_model(&imp, model);
 
 	if (rc == 0)

@@ -20,6 +20,15 @@ static struct kerf_node whole(const struct onnx_import *imp, int x)
 	return k;
 }
 
+int onnx_emit_reversed(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis)
+{
+	struct kerf_node k = whole(imp, x);
+
+	k.starts[axis] = k.counts[axis] - 1;
+	k.steps[axis] = -1;
+	return onnx_emit(imp, n, &k, "_reversed");
+}
+
 static int64_t clamp(int64_t v, int64_t lo, int64_t hi)
 {
 	return v < lo ? lo : v > hi ? hi : v;

@@ -461,9 +461,10 @@ static int transposed_pads(const struct onnx_import *imp, const Onnx__NodeProto 
 
 		if (extra[i] < 0 || size[i] < 0 || wanted < 1)
 			return onnx_fail(imp, n, "output_padding %d, output_shape %d", extra[i], size[i]);
+		const int64_t cut = KERF_MAX(full - wanted, 0);
 		pads[i] = k->pads[i];
 		if (size[i] || same)
-			pads[i] = kind == AUTO_SAME_UPPER ? (full - wanted) / 2 : (full - wanted) - (full - wanted) / 2;
+			pads[i] = kind == AUTO_SAME_UPPER ? cut / 2 : cut - cut / 2;
 		/* From cutting the full result to padding what a convolution reads. */
 		pads[i + 2] = window_reach(k, i) - 1 + extra[i] - (full - wanted - pads[i]);
 		pads[i] = window_reach(k, i) - 1 - pads[i];

@@ -315,7 +315,8 @@ static enum result execute(struct trial *t, const struct kerf_graph *g, struct k
 	enum result result = FAILED;
 
 	if (!c || n != (size_t)kerf_tensor_elements(in)) {
-		snprintf(t->why, sizeof(t->why), "%s", c ? "the input has other dimensions than expected" : err->text);
+		snprintf(t->why, sizeof(t->why), "%s", c ? "the case's files disagree on the input's dimensions" : err->text);
+		result = c ? UNSUPPORTED : FAILED;
 	} else {
 		float *to = kerf_context_tensor(c, g->input);
 

@@ -254,7 +254,7 @@ static void test_elementwise_shapes(void)
 	int channels = add(g, 3, DIMS(6, 1, 1)), scalar = add(g, 0, NULL),
 	    last = add(g, 1, DIMS(5));
 	int wrong = add(g, 1, DIMS(6)), deep = add(g, 5, DIMS(1, 2, 6, 3, 5));
-	const int fits[] = {x, gate, channels, scalar, last}, fails[] = {wrong, deep};
+	const int fits[] = {x, gate, channels, scalar, last}, fails[] = {wrong, add(g, 4, DIMS(3, 6, 3, 5))};
 	struct kerf_node n = {.op = KERF_OP_MUL, .n_inputs = 2, .inputs = {x}};
 
 	for (size_t i = 0; i < KERF_ARRAY_LEN(fits); i++) {
@@ -266,9 +266,13 @@ static void test_elementwise_shapes(void)
 		n.inputs[1] = fails[i];
 		expect_shape(g, n, 0, NULL);
 	}
-	n.inputs[0] = gate; /* only the second operand stretches */
+	n.inputs[0] = gate; /* either operand stretches, or both */
 	n.inputs[1] = x;
-	expect_shape(g, n, 0, NULL);
+	expect_shape(g, n, 4, DIMS(2, 6, 3, 5));
+	n.inputs[1] = add(g, 4, DIMS(1, 1, 3, 5));
+	expect_shape(g, n, 4, DIMS(2, 6, 3, 5));
+	n.inputs[0] = deep;
+	expect_shape(g, n, 5, DIMS(1, 2, 6, 3, 5));
 	n = (struct kerf_node){.op = KERF_OP_ACT, .n_inputs = 1, .inputs = {x}};
 	expect_shape(g, n, 4, DIMS(2, 6, 3, 5));
 	kerf_graph_free(g);

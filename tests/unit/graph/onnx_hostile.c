@@ -34,9 +34,7 @@ static void test_refusals(void)
 		/* The model. */
 		{"opset 0; in x 1,4; node Relu r x y; out y", "opset 0|1 to 21"},
 		{"opset 6; in x 1,4; node Dropout r x t; node Relu q t y; out y", "node r|is_test"},
-		{"opset 6; in x 1,4; f32 k 4; node Add a x,k y broadcast=1 axis=1; out y", "node a|axis"},
-		{"in x 1,4; f32 k 4=1,0,2,3; node Div d x,k y; out y", "node d|division by 0"},
-		{"in x 1,4; node Div d x,x y; out y", "node d|computed"},
+		{"opset 6; in x 1,4; f32 k 4; node Add a x,k y broadcast=1 axis=2; out y", "node a|axis 2"},
 		{"opset 22; in x 1,4; node Relu r x y; out y", "opset 22|1 to 21"},
 		{"ir 2; in x 1,4; node Relu r x y; out y", "IR version 2"},
 		{"in x 1,4; out x", "no nodes"},
@@ -45,11 +43,9 @@ static void test_refusals(void)
 		{"in a 1,4; in b 1,4; node Relu s a y; out y", "two inputs"},
 		{"in x 1,4; node Relu r x y", "no output"},
 		{"in x 1,4; node Relu r x y; out z", "output z"},
-		{"in x 1,4; node Relu r x y; out x", "output x is not computed"},
-		{"in x 1,4; f32 k 4; node Relu r x y; out k", "output k is not computed"},
-		{"in x 1,4; node Identity r x y; out y", "output y is not computed"},
-		{"in x 1,4; node Relu r x y; node Relu s x z; out y; out z", "second output|z"},
-		{"in x 1,4; node Dropout r x y,mask; node Relu s y z; out mask", "output mask"},
+		{"in x 1,4; node Relu r x y; out x", "output x is computed by no node"},
+		{"in x 1,4; f32 k 4; node Relu r x y; out k", "output k is computed by no node"},
+		{"in x 1,4; node Dropout r x y,mask; node Relu s y z; out mask", "node r|output 1, mask"},
 		/* Input shapes. */
 		{"in x 1,H; node Relu r x y; out y", "input x|dimension 1|H"},
 		{"in x 1,?; node Relu r x y; out y", "input x|dimension 1|open"},
@@ -79,10 +75,51 @@ static void test_refusals(void)
 		{"in x 1,4; node Relu late b y; node Identity i c b; node Identity j b c; out y",
 			"cycle"},
 		/* Operators. */
-		{"in x 1,4; node Relu ok x a; node Resize up a b; node Erf s b c; node Resize u2 "
-		 "c d; "
+		{"in x 1,4; node Relu ok x a; node GridSample up a b; node Det s b c; node GridSample u2 c d; "
 		 "node Einsum e d y; out y",
-			"node up|operator Resize|also: Erf, Einsum"},
+			"node up|operator GridSample|also: Det, Einsum"},
+		/* Functions and arithmetic. */
+		{"in x 1,4; node Gelu g x y approximate=tanh; out y", "node g|tanh"},
+		{"in x 1,4; node ArgMax a x y axis=2; out y", "node a|axis 2"},
+		{"in x 1,4; node ReduceSum r x,x y; out y", "node r|axes|computed"},
+		{"in x 1,4; node LayerNormalization l x,k y axis=3; f32 k 4; out y", "node l|axis 3"},
+		{"in x 1,4; f32 k 3; node LayerNormalization l x,k y; out y", "node l|[3]|[4]"},
+		{"in x 1,4; f32 k 4; node InstanceNormalization l x,k,k y; out y", "node l|at least 3"},
+		{"in x 1,4,5; f32 k 3; node InstanceNormalization l x,k,k y; out y", "node l|[3]|[4,1]"},
+		{"in x 1,4,5,5; node LRN l x y size=0; out y", "node l|size 0"},
+		/* Sizes and conditions. */
+		{"in x 1,4; node Shape s x t start=1 end=1; node Add a t,t y; out y", "node s|empty"},
+		{"in x 1,4; node Cast c x t to=7; out t", "node c|computed"},
+		{"in x 1,4; i64 k 4; node Cast c k t to=8; out t", "node c|type 8"},
+		{"in x 1,4; node Equal e x,x t; out t", "node e|computed"},
+		{"in x 1,4; i64 k 1=0; node Mod m k,k t; node Add a x,t y; out y", "node m|division by 0"},
+		{"in x 1,4; i64 k 2; f32 f 2; node Where w k,k,f y; out y", "node w|integers or floats"},
+		{"in x 1,4; i64 k 2; i64 l 3; node Equal e k,l y; out y", "node e|do not go together"},
+		{"in x 1,4; i64 a -=0; i64 b -=9; i64 c -=0; node Range r a,b,c y; out y", "node r|steps of 0"},
+		{"in x 1,4; i64 a -=0; i64 b -=9223372036854775807; i64 c -=1; node Range r a,b,c y; out y", "node r|from 0"},
+		{"in x 1,4; i64 s 2=99999,99999; node ConstantOfShape c s y; out y", "node c|no room"},
+		{"in x 1,4; i64 s 2=9999,9999; node ConstantOfShape c s y; out y", "node c|far more than the file"},
+		{"in x 1,4; i64 s 1=-1; node ConstantOfShape c s y; out y", "node c|no room"},
+		/* Tables of indices. */
+		{"in x 1,4; i64 s 1=3; node Expand e x,s y; out y", "node e|4|3"},
+		{"in x 1,4; i64 s 2=1,0; node Tile t x,s y; out y", "node t|0 repeats"},
+		{"in x 1,4; i64 s 2=1,2147483647; node Tile t x,s y; out y", "node t|out of range"},
+		{"in x 1,4; i64 s 3=1,1,1; node Tile t x,s y; out y", "node t|3 repeats"},
+		{"in x 1,4; i64 p 4=0,0,0,-4; node Pad p x,p y; out y", "node p|-4"},
+		{"in x 1,4; i64 p 4=0,0,0,9; node Pad p x,p y mode=mirror; out y", "node p|mirror"},
+		{"in x 1,4; i64 p 3=0,0,0; node Pad p x,p y; out y", "node p|3 pads"},
+		{"in x 1,4; i64 p 4=0,0,0,2147483647; node Pad p x,p y; out y", "node p"},
+		{"in x 1,1,4,4; f32 s 4=1,1,2,2; node Resize r x,-,s y mode=area; out y", "node r|area"},
+		{"in x 1,1,4,4; f32 s 4=1,1,2,2; node Resize r x,-,s y antialias=1; out y", "node r|antialias 1"},
+		{"in x 1,1,4,4; f32 s 3=1,1,2; node Resize r x,-,s y; out y", "node r|3 scales"},
+		{"in x 1,1,4,4; f32 s 4=1,1,0,2; node Resize r x,-,s y; out y", "node r|becomes 0"},
+		{"in x 1,1,4,4; i64 s 4=1,1,-2,2; node Resize r x,-,-,s y; out y", "node r|becomes -2"},
+		{"in x 1,1,4,4; node Resize r x y; out y", "node r|0 scales"},
+		{"in x 1,3,4,4; node DepthToSpace d x y blocksize=2; out y", "node d|blocks of 2"},
+		{"in x 1,4,4,4; node DepthToSpace d x y; out y", "node d|blocks of 0"},
+		{"in x 1,4,4,4; f32 w 4,2,3,3; node ConvTranspose c x,w y group=3; out y", "node c|3 groups"},
+		{"in x 1,4,4,4; f32 w 4,2,3,3; node ConvTranspose c x,w y output_padding=[-1,0]; out y", "node c|-1"},
+		{"in x 1,4,4,4; f32 w 4,2,3,3; node ConvTranspose c x,w y pads=[9,9,9,9]; out y", "node c"},
 		/* Parts of a tensor. */
 		{"in x 1,4; i64 s 1=0; i64 e 2=1,1; node Slice p x,s,e y; out y", "node p|2 ends for 1 starts"},
 		{"in x 1,4; i64 s 1=4; i64 e 1=9; i64 a 1=1; node Slice p x,s,e,a y; out y", "node p|nothing is left of axis 1"},
@@ -94,7 +131,7 @@ static void test_refusals(void)
 		{"in x 1,4; node Split p x a,b axis=2; node Add q a,b y; out y", "node p|axis 2"},
 		{"in x 1,4; node MaxPool p x a,b; node Relu r b y; out y", "node r|output 1"},
 		{"in x 1,4; i64 i -=4; node Gather p x,i y axis=1; out y", "node p|index 4"},
-		{"in x 1,4; i64 i 3=0,1,3; node Gather p x,i y axis=1; out y", "node p|uneven"},
+		{"in x 1,4; f32 i 3; node Gather p x,i y axis=1; out y", "node p|floats"},
 		{"in x 1,4; node Gather p x,x y axis=1; out y", "node p|computed"},
 		{"in x 1,4; node com.acme:Relu r x y; out y", "node r|com.acme.Relu"},
 		{"in x 1,4; node If i x y; out y", "node i|operator If"},
@@ -102,7 +139,7 @@ static void test_refusals(void)
 		{"in x 1,4; short k 4; node Add a x,k y; out y",
 			"node a|Add|constant k|12 bytes|16"},
 		{"in x 1,4; ext k 4; node Add a x,k y; out y", "node a|constant k|external"},
-		{"in x 1,4; i64 k 4; node Add a x,k y; out y", "node a|constant k|data type 7"},
+		{"in x 1,4; i64 k 4; node Add a x,k y; out y", "node a|k holds integers"},
 		{"in x 1,4; f32 k -4; node Add a x,k y; out y", "constant k|-4"},
 		{"in x 1,4; f32 k 0; node Add a x,k y; out y", "constant k|dimension 0 is 0"},
 		{"in x 1,4; f32 k 4294967296,4294967296,4294967296; node Add a x,k y; out y",
@@ -147,8 +184,6 @@ static void test_refusals(void)
 		 "count_include_pad=1; out y",
 			"node p|ceil_mode|count_include_pad"},
 		{"in x 1,2,9; node GlobalAveragePool p x y; out y", "node p|4 dimensions"},
-		{"in x 1,2,9,9; node ReduceMean m x y axes=[1]; out y", "node m|axes 2 and 3"},
-		{"in x 1,2,9,9; node ReduceMean m x y; out y", "node m|axes 2 and 3"},
 		{"in x 1,2,9,9; node ReduceMean m x y axes=[2,7]; out y", "node m|axis 7"},
 		/* Matrix products. */
 		{"in x 2,3; f32 w 3,4; node Gemm g x,w y transA=1; out y", "node g|weights take 3"},
@@ -158,9 +193,10 @@ static void test_refusals(void)
 		{"in x 2,3; f32 w 3,4; f32 b 4,1; node Gemm g x,w,b y; out y",
 			"node g|bias is [4,1], expected [4]"},
 		{"in x 2,3; f32 w 3; node Gemm g x,w y; out y", "node g|1|expected 2"},
-		{"in x 3,3; node MatMul m x,x y; out y", "node m|computed"},
-		{"in x 2,3; f32 w 1,3,4; node MatMul m x,w y; out y", "node m|3|expected"},
-		{"in x 2,3; f32 w 4,2; node MatMul m w,x y; out y", "node m|computed"},
+		{"in x 2,3; node MatMul m x,x y; out y", "node m|no product"},
+		{"in x 2,2,3; f32 w 3,3,4; node MatMul m x,w y; out y", "node m|batches of 2 and 3"},
+		{"in x 2,3; f32 w -; node MatMul m x,w y; out y", "node m|single number"},
+		{"in x 2,3; f32 w 4,3; node MatMul m w,x y; out y", "node m|no product"},
 		/* The rest. */
 		{"in x 2,3; f32 k 4; node Add a x,k y; out y", "node a|k [4]|x [2,3]"},
 		{"in x 2,3; f32 s 2; f32 t 3; node BatchNormalization b x,t,t,t,s y; out y",
@@ -190,22 +226,12 @@ static void test_refusals(void)
 		{"in x 2,3; i64 a 1=0; node Squeeze s x,a y; out y", "node s|dimension 0 is 2"},
 		{"in x 2,3; i64 a 2=1,1; node Unsqueeze s x,a y; out y", "node s|twice"},
 		{"in x 2,3; i64 a 5=0,1,2,3,4; node Unsqueeze s x,a y; out y", "node s|5 more"},
-		{"opset 11; in x 2,3,4; node Softmax s x y axis=1; out y",
-			"node s|several dimensions"},
 		{"in x 2,3; node Softmax s x y axis=2; out y", "node s|axis 2"},
 		{"in x 2,3; node Transpose t x y perm=[0,0]; out y", "node t|permutation"},
 		{"in x 2,3; node Transpose t x y perm=[0,1,2]; out y", "node t|perm has 3"},
-		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,1,0,0,0,0,0,0]; out y",
-			"node p|channels"},
-		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,-1,0,0,0,0,0]; out y",
-			"node p|-1"},
+		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,-3,0,0,0,0,0]; out y",
+			"node p|-3"},
 		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,0]; out y", "node p|4 pads"},
-		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,0,0,0,0,0] mode=reflect; out "
-		 "y",
-			"node p|reflect"},
-		{"opset 10; in x 1,2,3,3; node Pad p x y pads=[0,0,1,0,0,0,0,0] value=1.5; out y",
-			"node p|1.5"},
-		{"in x 2,3; node Cast c x z to=7; node Relu r z y; out y", "node c|type 7"},
 		{"in x 1,1,46341,46341; node Concat c x,x y axis=0; out y", "input x|too many"},
 		{"in x 1,1,40000,40000; node Concat c x,x y axis=0; out y", "node c|too many"},
 	};
@@ -374,12 +400,31 @@ static const char sound[] =
 	"f32 half -=2; node Sub su s5,s5 s6; node Sum am s6,s3,s6 s7; "
 	"node MaxPool mp s7 s8 kernel_shape=[2] pads=[1,0]; node Softmax sm s8 y axis=2; out y";
 
-static void test_truncations(void)
+/* The same for what came later: functions, reductions, tables of indices, arithmetic with shapes. */
+static const char later[] =
+	"opset 18; in x N,4,6,6; f32 w 4,2,3,3; node ConvTranspose ct x,w c strides=[2,2] pads=[1,1,0,0] group=2; "
+	"f32 up 4=1,1,1.5,0.5; node Resize rs c,-,up d mode=linear; node Resize r2 x,-,up d2 mode=cubic; "
+	"i64 pads 8=0,0,2,0,0,0,-1,2; node Pad p d,pads e mode=reflect; node Erf er e f; node Elu el f g alpha=0.5; "
+	"i64 axes 2=1,-1; node ReduceMax rm g,axes h keepdims=0; node ReduceLogSumExp rl g,axes i keepdims=0; "
+	"node Div di h,i j; node Pow po j,two k; i64 two -=2; node LogSoftmax ls k l axis=-1; "
+	"node Shape sh g s; i64 one 1=1; i64 at 2=3,-2; node Gather ga s,at s2 axis=0; node Concat co one,one,s2 s3 axis=0; "
+	"node Equal eq s3,one s4; node Where wh s4,s3,one s5; node ConstantOfShape cs s5 o value=f32:1=0.5; "
+	"node Mul mu g,o m; node Expand ex l,s6 n; i64 s6 3=2,1,1; i64 reps 3=1,3,1; node Tile ti n,reps q; "
+	"f32 sc 8; node LayerNormalization ln m,sc r axis=-1; node DepthToSpace ds r t blocksize=2; "
+	"f32 two2 1; node InstanceNormalization in t,two2,two2 u; node LRN lr u v size=3; node ArgMin am v a axis=2; "
+	"i64 perm 3=2,0,2; node Gather g2 a,perm b axis=3; node MatMul mm b,z z1; node Transpose tr b z perm=[0,1,3,2]; "
+	"node Max mx z1,z1 z2; node Range ra ra0,ra1,ra2 z3; f32 ra0 -=0; f32 ra1 -=4; f32 ra2 -=1.5; "
+	"node PRelu pr z2,z3 y; out y; out q; out d2";
+
+static void cut_everywhere(const char *text)
 {
-	struct bytes model = text_model(sound);
-	struct kerf_graph *g = load_bytes(model.data, model.len, NULL);
+	struct bytes model = text_model(text);
+	struct kerf_err first = {0};
+	struct kerf_graph *g = load_bytes(model.data, model.len, &first);
 	int loaded = 0;
 
+	if (!g)
+		printf("%s\n", first.text);
 	CU_ASSERT_PTR_NOT_NULL(g);
 	kerf_graph_free(g);
 	for (size_t len = 0; len < model.len; len++) {
@@ -392,6 +437,12 @@ static void test_truncations(void)
 	/* Only the opset stands behind the graph, and no file does without it. */
 	CU_ASSERT_EQUAL(loaded, 0);
 	free(model.data);
+}
+
+static void test_truncations(void)
+{
+	cut_everywhere(sound);
+	cut_everywhere(later);
 }
 
 /* Every invariant of the public header that a damaged file could have broken. */
@@ -412,9 +463,9 @@ static void check_graph(const struct kerf_graph *g)
 	}
 }
 
-static void test_damage(void)
+static void damage(const char *text)
 {
-	struct bytes model = text_model(sound);
+	struct bytes model = text_model(text);
 	uint8_t *copy = malloc(model.len);
 	struct kerf_rng rng = {.seed = SEED};
 	int loaded = 0;
@@ -440,6 +491,12 @@ static void test_damage(void)
 	CU_ASSERT_TRUE(loaded > 0 && loaded < 20000);
 	free(copy);
 	free(model.data);
+}
+
+static void test_damage(void)
+{
+	damage(sound);
+	damage(later);
 }
 
 UNIT_MAIN("onnx_hostile", UNIT(test_refusals), UNIT(test_cycle_is_named), UNIT(test_not_a_file),
