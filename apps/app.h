@@ -10,6 +10,7 @@
 struct app_settings {
 	struct {
 		char file[KERF_INI_TEXT_LEN]; /* ONNX file or zoo name */
+		char input_shape[KERF_INI_TEXT_LEN]; /* where the file leaves it open; empty */
 		uint64_t seed;                /* of a zoo network's weights */
 		uint64_t threads;
 		char profile[KERF_INI_TEXT_LEN];

@@ -22,7 +22,7 @@ static int load_graph(struct app_model *m, const struct app_settings *s, struct 
 	const struct kerf_zoo_options zoo = {.batch = 1, .seed = s->model.seed};
 
 	m->graph = is_zoo_name(s->model.file) ? kerf_zoo_build(s->model.file, &zoo, err)
-					      : kerf_graph_load(s->model.file, err);
+					      : kerf_graph_load(s->model.file, s->model.input_shape[0] ? s->model.input_shape : NULL, err);
 	if (!m->graph)
 		return -EIO;
 	return kerf_graph_optimize(m->graph, err);

@@ -12,6 +12,7 @@
 
 static const struct kerf_ini_key model_keys[] = {
 	KEY("model", "file", KERF_INI_TEXT, model.file, "efficientnet-b0"),
+	KEY("model", "input_shape", KERF_INI_TEXT, model.input_shape, ""),
 	KEY("model", "seed", KERF_INI_COUNT, model.seed, "0"),
 	KEY("model", "threads", KERF_INI_COUNT, model.threads, "1", .min = 1, .max = 1024),
 	KEY("model", "profile", KERF_INI_TEXT, model.profile, ""),

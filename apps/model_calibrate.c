@@ -22,15 +22,17 @@ static const char help[] =
 	"\n"
 	"      --images DIR       pictures: a directory, a file, or whatever kerf-model run takes\n"
 	"  -o, --output FILE      where to write it\n" RUN_PIXEL_HELP
+	"      --input-shape S    of an input that the file leaves open, as 1,3,224,224\n"
 	"      --threads N        compute threads for one frame (1)\n"
 	"      --help             this text\n";
 
-enum { OPT_IMAGES = 256, OPT_THREADS };
+enum { OPT_IMAGES = 256, OPT_INPUT_SHAPE, OPT_THREADS };
 
 static const struct option long_options[] = {
 	{"images", required_argument, NULL, OPT_IMAGES},
 	{"output", required_argument, NULL, 'o'},
 	RUN_PIXEL_OPTIONS,
+	{"input-shape", required_argument, NULL, OPT_INPUT_SHAPE},
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -47,6 +49,7 @@ static bool parse_option(int c, const char *value, struct run_options *o)
 		model_usage(COMMAND, "more than %d inputs, give a directory", RUN_MAX_INPUTS);
 		return false;
 	case 'o': o->output = value; return true;
+	case OPT_INPUT_SHAPE: o->input_shape = value; return true;
 	case OPT_THREADS:
 		return model_option_number(COMMAND, "--threads", value, 1, MODEL_MAX_THREADS,
 			&o->threads);
@@ -214,7 +217,7 @@ static void print_table(const struct calibrate *cal)
 static int open_all(struct calibrate *cal, const struct run_options *o, struct kerf_err *err)
 {
 	const struct kerf_graph *g;
-	int rc = model_open(&cal->m, o->model, (unsigned)o->threads, err);
+	int rc = model_open(&cal->m, o->model, o->input_shape, (unsigned)o->threads, err);
 
 	if (rc == 0)
 		rc = run_inputs_open(&cal->in, o, cal->m.graph, err);

@@ -59,14 +59,18 @@ const char *model_zoo_names(char *buf, size_t len)
 	return buf;
 }
 
-static struct kerf_graph *build_or_load(const char *what, struct kerf_err *err)
+static struct kerf_graph *build_or_load(const char *what, const char *input_shape, struct kerf_err *err)
 {
 	char names[512];
 	struct kerf_graph *g;
 
+	if (model_in_zoo(what) && input_shape) {
+		kerf_err_set(err, -EINVAL, "%s has an input of its own: --input-shape is for files", what);
+		return NULL;
+	}
 	if (model_in_zoo(what))
 		return kerf_zoo_build(what, &(struct kerf_zoo_options){0}, err);
-	g = kerf_graph_load(what, err);
+	g = kerf_graph_load(what, input_shape, err);
 	/* A bare word that is no file was probably meant as the name of an architecture. */
 	if (!g && !strpbrk(what, "./") && access(what, F_OK) != 0)
 		kerf_err_set(err, -ENOENT, "%s: no such file and no known network (%s)", what,
@@ -74,13 +78,13 @@ static struct kerf_graph *build_or_load(const char *what, struct kerf_err *err)
 	return g;
 }
 
-int model_open(struct model *m, const char *what, unsigned threads, struct kerf_err *err)
+int model_open(struct model *m, const char *what, const char *input_shape, unsigned threads, struct kerf_err *err)
 {
 	const struct kerf_engine_options options = {.threads = threads};
 	int rc;
 
 	*m = (struct model){0};
-	m->graph = build_or_load(what, err);
+	m->graph = build_or_load(what, input_shape, err);
 	if (!m->graph)
 		return -EINVAL;
 	rc = kerf_graph_optimize(m->graph, err);

@@ -48,8 +48,9 @@ bool model_in_zoo(const char *name);
 /* All of them, "a, b, c". Returns buf. */
 const char *model_zoo_names(char *buf, size_t len);
 
-/* what: a zoo name, otherwise an ONNX file. After an error there is nothing to close. */
-int model_open(struct model *m, const char *what, unsigned threads, struct kerf_err *err);
+/* what: a zoo name, otherwise an ONNX file, whose input's shape may be given as text or NULL. After an error there is
+ * nothing to close. */
+int model_open(struct model *m, const char *what, const char *input_shape, unsigned threads, struct kerf_err *err);
 void model_close(struct model *m);
 
 /* Medians of `rounds` runs on random input. The caller frees the profile. */

@@ -19,6 +19,7 @@ static const char help[] =
 	"      --profile P    recorded times (kerf-model profile) instead of measuring\n"
 	"      --plot F.svg   draw bytes, head and tail time along the network (gnuplot)\n"
 	"      --rounds N     runs of which the median counts, 1 to 10000 (20)\n"
+	"      --input-shape S of an input that the file leaves open, as 1,3,224,224\n"
 	"      --threads N    compute threads for one frame (1)\n"
 	"      --help         this text\n";
 
@@ -29,6 +30,7 @@ static const struct option long_options[] = {
 	{"profile", required_argument, NULL, 'p'},
 	{"plot", required_argument, NULL, 'P'},
 	{"rounds", required_argument, NULL, 'r'},
+	{"input-shape", required_argument, NULL, 's'},
 	{"threads", required_argument, NULL, 't'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -51,6 +53,7 @@ static int parse(int argc, char **argv, struct inspect_options *o, bool *done)
 			good = model_option_number(
 				COMMAND, "--rounds", optarg, 1, MODEL_MAX_ROUNDS, &o->rounds);
 			break;
+		case 's': o->input_shape = optarg; break;
 		case 't':
 			good = model_option_number(
 				COMMAND, "--threads", optarg, 1, MODEL_MAX_THREADS, &o->threads);
@@ -117,7 +120,7 @@ static int inspect(const struct inspect_options *o, struct kerf_err *err)
 	struct model m;
 	struct kerf_profile times;
 	struct inspection in = {.options = o, .m = &m, .times = &times};
-	int rc = model_open(&m, o->model, (unsigned)o->threads, err);
+	int rc = model_open(&m, o->model, o->input_shape, (unsigned)o->threads, err);
 
 	if (rc < 0)
 		return rc;

@@ -4,7 +4,7 @@
 #include "model_common.h"
 
 struct inspect_options {
-	const char *model, *profile; /* profile: recorded times, NULL = measure */
+	const char *model, *input_shape, *profile; /* profile: recorded times, NULL = measure */
 	const char *plot; /* path of an SVG, NULL = none */
 	uint64_t rounds, threads;
 	bool json, block, all;

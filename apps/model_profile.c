@@ -13,19 +13,21 @@ static const char help[] =
 	"\n"
 	"  -o, --output FILE  where to write it\n"
 	"      --rounds N     runs of which the median counts, 1 to 10000 (20)\n"
+	"      --input-shape S of an input that the file leaves open, as 1,3,224,224\n"
 	"      --threads N    compute threads for one frame (1)\n"
 	"      --help         this text\n";
 
 static const struct option long_options[] = {
 	{"output", required_argument, NULL, 'o'},
 	{"rounds", required_argument, NULL, 'r'},
+	{"input-shape", required_argument, NULL, 's'},
 	{"threads", required_argument, NULL, 't'},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
 
 struct profile_options {
-	const char *model, *output;
+	const char *model, *output, *input_shape;
 	uint64_t rounds, threads;
 };
 
@@ -42,6 +44,7 @@ static int parse(int argc, char **argv, struct profile_options *o, bool *done)
 			good = model_option_number(
 				COMMAND, "--rounds", optarg, 1, MODEL_MAX_ROUNDS, &o->rounds);
 			break;
+		case 's': o->input_shape = optarg; break;
 		case 't':
 			good = model_option_number(
 				COMMAND, "--threads", optarg, 1, MODEL_MAX_THREADS, &o->threads);
@@ -86,7 +89,7 @@ static int profile(const struct profile_options *o, struct kerf_err *err)
 {
 	struct model_output out;
 	struct model m;
-	int rc = model_open(&m, o->model, (unsigned)o->threads, err);
+	int rc = model_open(&m, o->model, o->input_shape, (unsigned)o->threads, err);
 
 	if (rc < 0)
 		return rc;

@@ -26,6 +26,7 @@ static const char help[] =
 	"      --top N            classes to show (5)\n"
 	"      --labels FILE      class names, one a line\n"
 	RUN_PIXEL_HELP
+	"      --input-shape S    of an input that the file leaves open, as 1,3,224,224\n"
 	"      --threads N        compute threads for one frame (1)\n"
 	"      --help             this text\n";
 
@@ -34,6 +35,7 @@ enum {
 	OPT_CODEC,
 	OPT_TOP,
 	OPT_LABELS,
+	OPT_INPUT_SHAPE,
 	OPT_THREADS
 };
 
@@ -45,6 +47,7 @@ static const struct option long_options[] = {
 	{"top", required_argument, NULL, OPT_TOP},
 	{"labels", required_argument, NULL, OPT_LABELS},
 	RUN_PIXEL_OPTIONS,
+	{"input-shape", required_argument, NULL, OPT_INPUT_SHAPE},
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"help", no_argument, NULL, 'h'},
 	{0},
@@ -90,6 +93,7 @@ static bool parse_option(int c, const char *value, struct run_options *o)
 	case OPT_CODEC: return parse_codec(value, o);
 	case OPT_TOP: return model_option_number(COMMAND, "--top", value, 1, MAX_TOP, &o->top);
 	case OPT_LABELS: o->labels = value; return true;
+	case OPT_INPUT_SHAPE: o->input_shape = value; return true;
 	case OPT_THREADS:
 		return model_option_number(
 			COMMAND, "--threads", value, 1, MODEL_MAX_THREADS, &o->threads);
@@ -161,7 +165,7 @@ static int describe_output(struct run *r, struct kerf_err *err)
 static int open_run(struct run *r, struct kerf_err *err)
 {
 	size_t frames;
-	int rc = model_open(&r->m, r->o->model, (unsigned)r->o->threads, err);
+	int rc = model_open(&r->m, r->o->model, r->o->input_shape, (unsigned)r->o->threads, err);
 
 	if (rc == 0)
 		rc = run_inputs_open(&r->in, r->o, r->m.graph, err);

@@ -13,7 +13,7 @@
 #define RUN_MAX_CHANNELS 4
 
 struct run_options {
-	const char *model;
+	const char *model, *input_shape;
 	const char *inputs[RUN_MAX_INPUTS];
 	unsigned n_inputs;
 	const char *output, *labels;

@@ -1,7 +1,7 @@
 /*
  * graph: a neural network as a list of nodes in topological order, and the places to cut it.
  *
- *	struct kerf_graph *g = kerf_graph_load("model.onnx", &err);     // or kerf_zoo_build()
+ *	struct kerf_graph *g = kerf_graph_load("model.onnx", NULL, &err); // or kerf_zoo_build()
  *	kerf_graph_optimize(g, &err);                                    // fold, fuse
  *	struct kerf_cut *cuts; unsigned n;
  *	kerf_graph_find_cuts(g, &cuts, &n, &err);                        // n == g->n_nodes + 1
@@ -185,11 +185,14 @@ const char *kerf_op_name(enum kerf_op op);
 /* ---- files ---- */
 
 /*
- * Reads an ONNX file (opset 1 to 21). Everything about the file that kerf cannot run is refused
+ * Reads an ONNX file (opset 1 to 21). input_shape, "1,3,224,224" or NULL, fills in the dimensions of
+ * the input that the file leaves open; without it only the batch may be open, and is 1. Several
+ * outputs become one: each flattened to [N, rest], side by side.
+ * Everything about the file that kerf cannot run is refused
  * here with one line that names the operator and the node. Sizes and nesting are checked before
  * protobuf-c unpacks (its recursion has no limit of its own). NULL on error.
  */
-struct kerf_graph *kerf_graph_load(const char *path, struct kerf_err *err);
+struct kerf_graph *kerf_graph_load(const char *path, const char *input_shape, struct kerf_err *err);
 
 /* Writes an unoptimised graph as ONNX opset 13 (IR 8): what ONNX Runtime loads. 0 or -errno. Some operators that no
  * architecture below has (GATHER, REDUCE, LAYERNORM) are refused. */

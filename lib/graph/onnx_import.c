@@ -79,7 +79,16 @@ static int read_input_dim(
 	const struct onnx_import *imp, const Onnx__ValueInfoProto *in, size_t i, int64_t *dim)
 {
 	const Onnx__TensorShapeProto__Dimension *d = in->type->tensor_type->shape->dim[i];
+	const bool fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && d->dim_value > 0;
 
+	if (imp->n_input_dims) {
+		*dim = imp->input_dims[i];
+		if (!fixed || *dim == d->dim_value)
+			return 0;
+		return kerf_err_set(imp->err, -EINVAL,
+			"input %.100s: dimension %zu is %" PRId64 " in the file, %" PRId64 " was asked for", in->name, i,
+			d->dim_value, *dim);
+	}
 	if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
 		*dim = d->dim_value;
 		if (*dim > 0 && *dim <= INT32_MAX)
@@ -92,7 +101,7 @@ static int read_input_dim(
 	if (i == 0)
 		return 0;
 	return kerf_err_set(imp->err, -EINVAL,
-		"input %.100s: dimension %zu (%.40s) is open: only the batch, dimension 0, may be",
+		"input %.100s: dimension %zu (%.40s) is open: give the input's shape",
 		in->name, i,
 		d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ? d->dim_param
 										      : "?");
@@ -118,6 +127,9 @@ static int import_input(struct onnx_import *imp, const Onnx__ValueInfoProto *in)
 		return kerf_err_set(imp->err, -EINVAL,
 			"input %.100s has %zu dimensions, expected 1 to %d", in->name, n_dims,
 			KERF_MAX_DIMS);
+	if (imp->n_input_dims && (size_t)imp->n_input_dims != n_dims)
+		return kerf_err_set(imp->err, -EINVAL, "input %.100s has %zu dimensions, %d were given", in->name, n_dims,
+			imp->n_input_dims);
 	for (size_t i = 0; i < n_dims; i++)
 		if (read_input_dim(imp, in, i, &dims[i]) < 0)
 			return -EINVAL;

@@ -33,6 +33,8 @@ struct onnx_import {
 	int n_values;
 	int *order;       /* of proto->node, topological */
 	void *node_names; /* a set for onnx_unique_name */
+	int n_input_dims; /* the input's shape as the caller wants it; 0 when that is up to the file */
+	int64_t input_dims[KERF_MAX_DIMS];
 	int64_t budget;   /* bytes of constants that may still be made out of others */
 	struct kerf_err *err;
 };

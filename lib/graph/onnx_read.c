@@ -128,13 +128,49 @@ static int check_operators(const struct onnx_import *imp)
 		first->domain && first->domain[0] ? "." : "", first->op_type, text);
 }
 
-static int import_model(const Onnx__ModelProto *model, size_t file_bytes, struct kerf_graph *g,
+/* "1,3,224,224" */
+static int parse_shape(struct onnx_import *imp, const char *text)
+{
+	char copy[128], *save = NULL;
+
+	if (!text)
+		return 0;
+	snprintf(copy, sizeof(copy), "%s", text);
+	for (char *t = strtok_r(copy, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
+		uint64_t size;
+
+		if (imp->n_input_dims == KERF_MAX_DIMS || kerf_parse_u64(t, &size) < 0 || size < 1 || size > INT32_MAX)
+			return kerf_err_set(imp->err, -EINVAL, "input shape %.100s: expected 1 to %d sizes, as 1,3,224,224", text,
+				KERF_MAX_DIMS);
+		imp->input_dims[imp->n_input_dims++] = (int64_t)size;
+	}
+	if (strlen(text) >= sizeof(copy) || imp->n_input_dims == 0)
+		return kerf_err_set(imp->err, -EINVAL, "input shape %.100s: expected sizes, as 1,3,224,224", text);
+	return 0;
+}
+
+/* Both ends have to agree on the shape as well as on the file. */
+static void digest_shape(const struct onnx_import *imp, uint8_t digest[KERF_DIGEST_LEN])
+{
+	uint8_t both[KERF_DIGEST_LEN + sizeof(imp->input_dims)];
+
+	if (imp->n_input_dims == 0)
+		return;
+	memcpy(both, digest, KERF_DIGEST_LEN);
+	memcpy(both + KERF_DIGEST_LEN, imp->input_dims, sizeof(imp->input_dims));
+	kerf_digest(both, sizeof(both), digest);
+}
+
+static int import_model(const Onnx__ModelProto *model, size_t file_bytes, const char *input_shape, struct kerf_graph *g,
 	struct kerf_err *err)
 {
 	struct onnx_import imp = {
 		.g = g, .err = err, .budget = (int64_t)file_bytes * BUDGET_FACTOR + BUDGET_FLOOR};
 	int rc = check_model(&imp, model);
 
+	if (rc == 0)
+		rc = parse_shape(&imp, input_shape);
+	digest_shape(&imp, g->digest);
 	if (rc == 0)
 		rc = check_operators(&imp);
 	if (rc == 0)
@@ -145,7 +181,7 @@ static int import_model(const Onnx__ModelProto *model, size_t file_bytes, struct
 	return rc;
 }
 
-static int load(const char *path, struct kerf_graph *g, struct kerf_err *err)
+static int load(const char *path, const char *input_shape, struct kerf_graph *g, struct kerf_err *err)
 {
 	uint8_t *bytes = NULL;
 	size_t len = 0;
@@ -163,13 +199,13 @@ static int load(const char *path, struct kerf_graph *g, struct kerf_err *err)
 	}
 	free(bytes);
 	if (rc == 0)
-		rc = import_model(model, len, g, err);
+		rc = import_model(model, len, input_shape, g, err);
 	if (model)
 		onnx__model_proto__free_unpacked(model, NULL);
 	return rc;
 }
 
-struct kerf_graph *kerf_graph_load(const char *path, struct kerf_err *err)
+struct kerf_graph *kerf_graph_load(const char *path, const char *input_shape, struct kerf_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	struct kerf_graph *g = kerf_graph_create(slash ? slash + 1 : path);
@@ -178,7 +214,7 @@ struct kerf_graph *kerf_graph_load(const char *path, struct kerf_err *err)
 		kerf_err_set(err, -ENOMEM, "%s: out of memory", path);
 		return NULL;
 	}
-	if (load(path, g, err) == 0)
+	if (load(path, input_shape, g, err) == 0)
 		return g;
 	kerf_err_prefix(err, "%s", path);
 	kerf_graph_free(g);

@@ -343,7 +343,7 @@ static enum result try_model(struct trial *t)
 	struct kerf_err err = {0};
 	struct kerf_engine *e = NULL;
 	enum result result;
-	struct kerf_graph *g = kerf_graph_load(run.model, &err);
+	struct kerf_graph *g = kerf_graph_load(run.model, NULL, &err);
 
 	if (!g)
 		return refused(t, &err);

@@ -41,7 +41,7 @@ static void check_pretrained(const char *name, bool optimise)
 	struct kerf_err err = {0};
 
 	snprintf(path, sizeof(path), "%s/models/models/%s.onnx", unit_test_data(), name);
-	struct kerf_graph *g = kerf_graph_load(path, &err);
+	struct kerf_graph *g = kerf_graph_load(path, NULL, &err);
 	if (!g || (optimise && kerf_graph_optimize(g, &err) < 0))
 		printf("%s: %s\n", name, err.text);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(g);

@@ -357,7 +357,7 @@ static struct kerf_graph *save_and_load(const struct kerf_graph *g)
 	struct kerf_err err = {0};
 
 	CU_ASSERT_EQUAL(kerf_graph_save(g, text_path(), &err), 0);
-	struct kerf_graph *back = kerf_graph_load(text_path(), &err);
+	struct kerf_graph *back = kerf_graph_load(text_path(), NULL, &err);
 	if (!back)
 		printf("\n%s\n", err.text);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(back);
@@ -550,7 +550,7 @@ static struct kerf_graph *load_real(const char *name)
 	struct kerf_err err = {0};
 
 	snprintf(path, sizeof(path), "%s/models/models/%s.onnx", unit_test_data(), name);
-	struct kerf_graph *g = access(path, R_OK) == 0 ? kerf_graph_load(path, &err) : NULL;
+	struct kerf_graph *g = access(path, R_OK) == 0 ? kerf_graph_load(path, NULL, &err) : NULL;
 	if (err.text[0])
 		printf("\n%s\n", err.text);
 	CU_ASSERT_STRING_EQUAL(err.text, "");

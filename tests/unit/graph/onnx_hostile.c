@@ -260,11 +260,11 @@ static void test_not_a_file(void)
 	struct kerf_err err = {0};
 	char folder[300];
 
-	CU_ASSERT_PTR_NULL(kerf_graph_load("/nonexistent.onnx", &err));
+	CU_ASSERT_PTR_NULL(kerf_graph_load("/nonexistent.onnx", NULL, &err));
 	CU_ASSERT_STRING_EQUAL(err.text, "/nonexistent.onnx: No such file or directory");
 	snprintf(folder, sizeof(folder), "%s.d", text_path());
 	CU_ASSERT_EQUAL(mkdir(folder, 0700), 0);
-	CU_ASSERT_PTR_NULL(kerf_graph_load(folder, &err));
+	CU_ASSERT_PTR_NULL(kerf_graph_load(folder, NULL, &err));
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "not a regular file"));
 	rmdir(folder);
 	CU_ASSERT_PTR_NULL(load_bytes("", 0, &err));
@@ -280,7 +280,7 @@ static void test_too_large(void)
 
 	write_bytes(text_path(), "", 0);
 	if (truncate(text_path(), 2147483648ll) == 0) {
-		CU_ASSERT_PTR_NULL(kerf_graph_load(text_path(), &err));
+		CU_ASSERT_PTR_NULL(kerf_graph_load(text_path(), NULL, &err));
 		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "2147483648 bytes"));
 	} else {
 		printf("SKIP no large files ");

@@ -330,7 +330,7 @@ static inline void write_bytes(const char *path, const void *data, size_t len)
 static inline struct kerf_graph *load_bytes(const void *data, size_t len, struct kerf_err *err)
 {
 	write_bytes(text_path(), data, len);
-	struct kerf_graph *g = kerf_graph_load(text_path(), err);
+	struct kerf_graph *g = kerf_graph_load(text_path(), NULL, err);
 	remove(text_path());
 	return g;
 }

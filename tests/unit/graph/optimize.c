@@ -581,7 +581,7 @@ static void check_real_network(const char *dir, const char *name, int nodes)
 	char path[4200];
 
 	snprintf(path, sizeof(path), "%s/models/models/%s.onnx", dir, name);
-	struct kerf_graph *g = kerf_graph_load(path, &err);
+	struct kerf_graph *g = kerf_graph_load(path, NULL, &err);
 	if (!g)
 		fprintf(stderr, "%s\n", err.text);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(g);

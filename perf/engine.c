@@ -1,0 +1,318 @@
+/*
+ * The engine against ONNX Runtime: batch 1, f32, the same ONNX file, in alternating runs with a pause before each, so
+ * that neither runs while the other's threads still spin. Each gets its input in the layout that it wants, before the
+ * clock starts. The outputs have to agree, too.
+ *
+ * A network's share of the machine's peak counts multiply-adds (kerf_profile_node_macs) against independent fused
+ * multiply-adds of vectors, measured here on as many threads.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "node/node.h"
+#include "onnxruntime.h"
+#include "perf.h"
+
+static const char usage[] =
+	"  --onnxruntime F.so  its library, which npm install --ignore-scripts onnxruntime-node brings\n"
+	"  --network NAME      only this one, which may be a file; kerf-model make lists the known ones\n"
+	"  --input-shape S     of a file that leaves it open, as 1,3,224,224\n"
+	"  --threads N         of each (1)\n"
+	"  --check             only whether the outputs agree\n";
+
+static const char *const networks[] = {"mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small", "mobilenet-v3-large",
+	"efficientnet-b0", "efficientnet-v2-s", "resnet-50", "squeezenet-1.1", "vgg-16"};
+
+#define PAUSE_NS 3000000
+#define MAX_ERROR 1e-4
+#define MAX_ROUNDS 101
+
+struct options {
+	const char *library, *network, *input_shape;
+	unsigned threads;
+	bool check;
+};
+
+/* ---- the machine ---- */
+
+#define CHAINS 12 /* multiply-adds that do not wait for each other; more than latency times units */
+
+/* One chain step for each of CHAINS vectors, n times; the sum keeps the compiler from leaving it out. */
+#define MULTIPLY_ADD(name, isa, vector, set1, fma, lane0)                                          \
+	__attribute__((target(isa))) static float name(long n)                                     \
+	{                                                                                          \
+		vector a[CHAINS], x = set1(0.5f);                                                  \
+		float sum = 0;                                                                     \
+                                                                                                   \
+		for (int k = 0; k < CHAINS; k++)                                                   \
+			a[k] = set1((float)k);                                                     \
+		for (long i = 0; i < n; i++)                                                       \
+			_Pragma("GCC unroll 12") for (int k = 0; k < CHAINS; k++) a[k] = fma(a[k], x, x); \
+		for (int k = 0; k < CHAINS; k++)                                                   \
+			sum += lane0(a[k]);                                                        \
+		return sum;                                                                        \
+	}
+MULTIPLY_ADD(multiply_add_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_cvtss_f32)
+MULTIPLY_ADD(multiply_add_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_cvtss_f32)
+
+/* Multiply-adds per second, the best of several tries. */
+static double peak_rate(unsigned threads)
+{
+	const bool wide = __builtin_cpu_supports("avx512f");
+	const long n = 2000000;
+	double best = 0;
+	volatile float sink;
+
+	for (int try = 0; try < 20; try++) {
+		const uint64_t start = perf_clock_ns();
+#pragma omp parallel num_threads(threads)
+		sink = wide ? multiply_add_avx512(n) : multiply_add_avx2(n);
+		best = fmax(best, (double)n * CHAINS * (wide ? 16 : 8) * threads / ((double)(perf_clock_ns() - start) * 1e-9));
+	}
+	(void)sink;
+	return best;
+}
+
+/* ---- one network ---- */
+
+struct subject {
+	struct perf *p;
+	char path[64]; /* what ONNX Runtime loads */
+	bool made;     /* and what we wrote there */
+	struct kerf_graph *g;
+	struct kerf_engine *e;
+	struct kerf_context *c;
+	struct ort_network *n;
+	float *input; /* in ONNX order */
+};
+
+static void close_subject(struct subject *s)
+{
+	ort_unload(s->n);
+	kerf_context_free(s->c);
+	kerf_engine_free(s->e);
+	kerf_graph_free(s->g);
+	free(s->input);
+	if (s->made)
+		unlink(s->path);
+}
+
+static bool is_known(const char *name)
+{
+	for (unsigned i = 0; kerf_zoo_name(i); i++)
+		if (strcmp(kerf_zoo_name(i), name) == 0)
+			return true;
+	return false;
+}
+
+/* A known architecture is written to a file, so that both run the same. */
+static int open_graph(struct subject *s, const char *name, const char *shape, struct kerf_err *err)
+{
+	if (!is_known(name)) {
+		s->g = kerf_graph_load(name, shape, err);
+		return s->g ? 0 : -EINVAL;
+	}
+	s->g = kerf_zoo_build(name, NULL, err);
+	if (!s->g)
+		return -EINVAL;
+	snprintf(s->path, sizeof(s->path), "/tmp/kerf-perf-engine-XXXXXX");
+	const int fd = mkstemp(s->path);
+	if (fd < 0)
+		return kerf_err_set(err, -errno, "%s: %s", s->path, strerror(errno));
+	close(fd);
+	s->made = true;
+	/* Seeded weights make classes so sure that nothing could be told apart behind the softmax. */
+	const struct kerf_node *last = &s->g->nodes[s->g->n_nodes - 1];
+	if (last->op == KERF_OP_SOFTMAX)
+		s->g->output = last->inputs[0];
+	return kerf_graph_save(s->g, s->path, err);
+}
+
+/* From ONNX order into the engine's: four dimensions are NHWC. */
+static void set_input(const struct subject *s)
+{
+	const struct kerf_tensor *t = &s->g->tensors[s->g->input];
+	float *to = kerf_context_tensor(s->c, s->g->input);
+	const int64_t c = t->n_dims == 4 ? t->dims[1] : 1, area = t->n_dims == 4 ? t->dims[2] * t->dims[3] : 1;
+
+	for (int64_t i = 0; i < kerf_tensor_elements(t); i++) {
+		const int64_t image = i / (c * area), channel = i / area % c, at = i % area;
+
+		to[(image * area + at) * c + channel] = s->input[i];
+	}
+}
+
+static int open_subject(struct subject *s, struct ort *o, const char *name, const struct options *opt, struct kerf_err *err)
+{
+	if (open_graph(s, name, opt->input_shape, err) < 0)
+		return -EINVAL;
+	const struct kerf_tensor in = s->g->tensors[s->g->input];
+	s->input = calloc((size_t)kerf_tensor_elements(&in), sizeof(float));
+	if (!s->input)
+		return kerf_err_set(err, -ENOMEM, "out of memory");
+	perf_fill(s->input, kerf_tensor_elements(&in));
+	s->n = ort_load(o, s->made ? s->path : name, opt->threads, in.n_dims, in.dims, s->input, err);
+	if (!s->n || kerf_graph_optimize(s->g, err) < 0)
+		return -EINVAL;
+	s->e = kerf_engine_compile(s->g, &(struct kerf_engine_options){.threads = opt->threads}, err);
+	s->c = s->e ? kerf_context_create(s->e, err) : NULL;
+	return s->c ? 0 : -EINVAL;
+}
+
+/* ---- agreement ---- */
+
+/* Element i of ONNX's order of an engine tensor. */
+static float engine_value(const struct kerf_tensor *t, const float *values, size_t i)
+{
+	if (t->n_dims != 4)
+		return values[i];
+	const size_t c = (size_t)t->dims[1], area = (size_t)(t->dims[2] * t->dims[3]);
+
+	return values[(i / (c * area) * area + i % area) * c + i / area % c];
+}
+
+/* The largest difference relative to the largest value, over all outputs, which kerf has side by side. */
+static double disagreement(const struct subject *s)
+{
+	const struct kerf_tensor *out = &s->g->tensors[s->g->output];
+	const float *mine = kerf_context_tensor(s->c, s->g->output);
+	double worst = 0, largest = 0;
+	size_t at = 0;
+
+	for (unsigned k = 0; k < ort_outputs(s->n); k++) {
+		size_t n = 0;
+		const float *theirs = ort_output(s->n, k, &n);
+
+		if (!theirs || at + n > (size_t)kerf_tensor_elements(out))
+			return INFINITY;
+		for (size_t i = 0; i < n; i++) {
+			const double difference = fabs((double)engine_value(out, mine, at + i) - (double)theirs[i]);
+
+			worst = difference <= worst ? worst : difference; /* a NaN stays */
+			largest = fmax(largest, fabs((double)theirs[i]));
+		}
+		at += n;
+	}
+	return at == (size_t)kerf_tensor_elements(out) ? worst / fmax(largest, 1e-30) : INFINITY;
+}
+
+/* ---- speed ---- */
+
+static double timed(const struct subject *s, bool kerf)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	struct kerf_err err = {0};
+
+	nanosleep(&pause, NULL);
+	const uint64_t start = perf_clock_ns();
+	if (kerf ? kerf_engine_run(s->c, 0, (unsigned)s->g->n_nodes) < 0 : ort_run(s->n, &err) < 0)
+		perf_fail(s->p, "%s", kerf ? "a step failed" : err.text);
+	return (double)(perf_clock_ns() - start);
+}
+
+static double total_macs(const struct kerf_graph *g)
+{
+	double macs = 0;
+
+	for (unsigned i = 0; i < (unsigned)g->n_nodes; i++)
+		macs += kerf_profile_node_macs(g, i);
+	return macs;
+}
+
+struct means {
+	double ratio, share; /* sums of logarithms */
+	unsigned n;
+};
+
+static void measure(struct subject *s, const char *name, const struct options *opt, double peak, struct means *m)
+{
+	static double kerf[MAX_ROUNDS], ort[MAX_ROUNDS], ratio[MAX_ROUNDS];
+	const unsigned rounds = s->p->quick ? 5 : 31;
+	char text[128];
+
+	for (unsigned i = 0; i < rounds; i++) {
+		const bool first = i % 2 == 0;
+		const double a = timed(s, first), b = timed(s, !first);
+
+		kerf[i] = first ? a : b;
+		ort[i] = first ? b : a;
+		ratio[i] = kerf[i] / ort[i];
+	}
+	const double share = total_macs(s->g) / (perf_quantile(kerf, rounds, 0.5) * 1e-9) / peak;
+	const double middle = perf_quantile(ratio, rounds, 0.5);
+	snprintf(text, sizeof(text), "%s, %u thread%s, %.0f%% of peak", name, opt->threads, opt->threads == 1 ? "" : "s",
+		100 * share);
+	perf_add(s->p, &(struct perf_figure){.name = text, .value = perf_quantile(kerf, rounds, 0.5) * 1e-6, .unit = "ms",
+			       .spread = perf_spread(ratio, rounds), .n = rounds, .peer = "ONNX Runtime", .ratio = middle,
+			       .bound = PERF_AT_MOST, .target = 1.0});
+	m->ratio += log(middle);
+	m->share += log(share);
+	m->n++;
+}
+
+static void compare(struct perf *p, struct ort *o, const char *name, const struct options *opt, double peak, struct means *m)
+{
+	struct subject s = {.p = p};
+	struct kerf_err err = {0};
+	char text[128];
+
+	if (open_subject(&s, o, name, opt, &err) < 0) {
+		close_subject(&s);
+		perf_fail(p, "%s", err.text);
+	}
+	set_input(&s);
+	timed(&s, true);
+	timed(&s, false);
+	const char *slash = strrchr(name, '/');
+	snprintf(text, sizeof(text), "%s, error", slash ? slash + 1 : name);
+	perf_add(p, &(struct perf_figure){.name = text, .value = disagreement(&s), .unit = "of the largest", .n = 1,
+			    .bound = PERF_AT_MOST, .target = MAX_ERROR});
+	if (!opt->check)
+		measure(&s, slash ? slash + 1 : name, opt, peak, m);
+	close_subject(&s);
+}
+
+int main(int argc, char **argv)
+{
+	static struct perf p;
+	struct options opt = {.threads = 1};
+	struct means m = {0};
+	struct kerf_err err = {0};
+	const char *threads = "1";
+	uint64_t n;
+
+	perf_begin(&p, "engine", usage, &argc, argv);
+	perf_take_option(&p, &argc, argv, "--onnxruntime", &opt.library);
+	perf_take_option(&p, &argc, argv, "--network", &opt.network);
+	perf_take_option(&p, &argc, argv, "--input-shape", &opt.input_shape);
+	perf_take_option(&p, &argc, argv, "--threads", &threads);
+	opt.check = perf_take_flag(&argc, argv, "--check");
+	perf_no_more_options(&p, argc, argv);
+	if (!opt.library)
+		perf_usage(&p, "--onnxruntime", "is missing");
+	if (kerf_parse_u64(threads, &n) < 0 || n < 1 || n > 256)
+		perf_usage(&p, "--threads", "1 to 256 expected");
+	opt.threads = (unsigned)n;
+	struct ort *o = ort_open(opt.library, &err);
+	if (!o)
+		perf_fail(&p, "%s", err.text);
+	const double peak = opt.check ? 0 : peak_rate(opt.threads);
+	printf("ONNX Runtime %s; peak %.1f GFLOP/s\n", ort_version(o), 2e-9 * peak);
+	for (unsigned i = 0; opt.network ? i == 0 : i < KERF_ARRAY_LEN(networks); i++)
+		compare(&p, o, opt.network ? opt.network : networks[i], &opt, peak, &m);
+	if (m.n > 1) {
+		perf_add(&p, &(struct perf_figure){.name = "geometric mean of the ratios", .value = exp(m.ratio / m.n), .n = m.n,
+				     .unit = "", .bound = PERF_AT_MOST, .target = 0.9});
+		perf_add(&p, &(struct perf_figure){.name = "geometric mean of the shares of peak", .value = exp(m.share / m.n),
+				     .n = m.n, .unit = "", .bound = opt.threads == 1 ? PERF_AT_LEAST : PERF_NO_BOUND,
+				     .target = 0.85});
+	}
+	ort_close(o);
+	return perf_end(&p);
+}
