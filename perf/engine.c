@@ -23,6 +23,7 @@ static const char usage[] =
 	"  --onnxruntime F.so  its library, which npm install --ignore-scripts onnxruntime-node brings\n"
 	"  --network NAME      only this one, which may be a file; kerf-model make lists the known ones\n"
 	"  --input-shape S     of a file that leaves it open, as 1,3,224,224\n"
+	"  --input F           raw f32 in ONNX order instead of noise\n"
 	"  --threads N         of each (1)\n"
 	"  --check             only whether the outputs agree\n";
 
@@ -34,7 +35,7 @@ static const char *const networks[] = {"mobilenet-v1", "mobilenet-v2", "mobilene
 #define MAX_ROUNDS 101
 
 struct options {
-	const char *library, *network, *input_shape;
+	const char *library, *network, *input_shape, *input;
 	unsigned threads;
 	bool check;
 };
@@ -134,6 +135,34 @@ static int open_graph(struct subject *s, const char *name, const char *shape, st
 	return kerf_graph_save(s->g, s->path, err);
 }
 
+/* Noise with as much of every size, which is closer to photographs than white noise: in ONNX order, about -2 to 2. */
+static void draw(float *to, const struct kerf_tensor *t)
+{
+	const int64_t w = t->dims[t->n_dims - 1], h = t->n_dims > 1 ? t->dims[t->n_dims - 2] : 1;
+	float noise[64 * 64];
+
+	perf_fill(noise, KERF_ARRAY_LEN(noise));
+	for (int64_t i = 0; i < kerf_tensor_elements(t); i++) {
+		const int64_t x = i % w, y = i / w % h, plane = i / (w * h);
+
+		to[i] = 0;
+		for (int octave = 0; octave < 7; octave++)
+			to[i] += 0.3f * noise[(((y >> octave) + 7 * plane) * 64 + (x >> octave) + 13 * octave) % 4096];
+	}
+}
+
+static int read_input(const char *path, float *to, size_t n, struct kerf_err *err)
+{
+	FILE *f = fopen(path, "rb");
+
+	if (!f)
+		return kerf_err_set(err, -errno, "%s: %s", path, strerror(errno));
+	const size_t found = fread(to, sizeof(*to), n, f);
+	const bool whole = found == n && fgetc(f) == EOF;
+	fclose(f);
+	return whole ? 0 : kerf_err_set(err, -EINVAL, "%s: expected %zu values of f32", path, n);
+}
+
 /* From ONNX order into the engine's: four dimensions are NHWC. */
 static void set_input(const struct subject *s)
 {
@@ -156,7 +185,9 @@ static int open_subject(struct subject *s, struct ort *o, const char *name, cons
 	s->input = calloc((size_t)kerf_tensor_elements(&in), sizeof(float));
 	if (!s->input)
 		return kerf_err_set(err, -ENOMEM, "out of memory");
-	perf_fill(s->input, kerf_tensor_elements(&in));
+	draw(s->input, &in);
+	if (opt->input && read_input(opt->input, s->input, (size_t)kerf_tensor_elements(&in), err) < 0)
+		return -EINVAL;
 	s->n = ort_load(o, s->made ? s->path : name, opt->threads, in.n_dims, in.dims, s->input, err);
 	if (!s->n || kerf_graph_optimize(s->g, err) < 0)
 		return -EINVAL;
@@ -291,6 +322,7 @@ int main(int argc, char **argv)
 	perf_take_option(&p, &argc, argv, "--onnxruntime", &opt.library);
 	perf_take_option(&p, &argc, argv, "--network", &opt.network);
 	perf_take_option(&p, &argc, argv, "--input-shape", &opt.input_shape);
+	perf_take_option(&p, &argc, argv, "--input", &opt.input);
 	perf_take_option(&p, &argc, argv, "--threads", &threads);
 	opt.check = perf_take_flag(&argc, argv, "--check");
 	perf_no_more_options(&p, argc, argv);

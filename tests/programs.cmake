@@ -72,8 +72,14 @@ add_test(NAME perf.paper_grid
 	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 set_tests_properties(perf.paper_grid PROPERTIES TIMEOUT 300)
 
-# ONNX's own cases (Debian's libonnx-testdata): 213 of 1.12's pass, 182 of 1.17's, many of which ask for opset 22.
+add_test(NAME perf.onnxruntime
+	COMMAND sh ${PROJECT_SOURCE_DIR}/tests/perf/onnxruntime.sh $<TARGET_FILE_DIR:kerf-perf-engine>
+		${CMAKE_CURRENT_BINARY_DIR}/perf.onnxruntime
+	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+set_tests_properties(perf.onnxruntime PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+
+# ONNX's own cases (Debian's libonnx-testdata): 582 of 1.12's 1,072 pass.
 add_executable(conformance conformance/conformance.c)
 target_link_libraries(conformance kerf_engine kerf_onnx_pb m)
-add_test(NAME conformance COMMAND conformance /usr/share/libonnx-testdata/data -n 180)
+add_test(NAME conformance COMMAND conformance /usr/share/libonnx-testdata/data -n 560)
 set_tests_properties(conformance PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)

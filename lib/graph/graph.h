@@ -185,7 +185,7 @@ const char *kerf_op_name(enum kerf_op op);
 /* ---- files ---- */
 
 /*
- * Reads an ONNX file (opset 1 to 21). input_shape, "1,3,224,224" or NULL, fills in the dimensions of
+ * Reads an ONNX file (opset 1 to 22). input_shape, "1,3,224,224" or NULL, fills in the dimensions of
  * the input that the file leaves open; without it only the batch may be open, and is 1. Several
  * outputs become one: each flattened to [N, rest], side by side.
  * Everything about the file that kerf cannot run is refused

@@ -427,7 +427,7 @@ int onnx_import_arg(struct onnx_import *imp, const Onnx__NodeProto *n)
 static int softmax_input(struct onnx_import *imp, const Onnx__NodeProto *n, int *axis, bool *flat)
 {
 	int64_t rows[2] = {1, 1};
-	int x;
+	int x, last = KERF_NONE;
 
 	*axis = imp->opset < 13 ? 1 : -1;
 	if (onnx_input(imp, n, 0, &x) < 0 || onnx_attr_int(imp, n, "axis", axis) < 0)
@@ -435,9 +435,17 @@ static int softmax_input(struct onnx_import *imp, const Onnx__NodeProto *n, int 
 	const struct kerf_tensor *t = &imp->g->tensors[x];
 	if (onnx_axis(imp, n, *axis, t->n_dims, axis) < 0)
 		return -EINVAL;
-	*flat = imp->opset < 13 && *axis + 1 < t->n_dims;
-	if (!*flat)
+	*flat = false;
+	for (int i = *axis, wide = 0; i < t->n_dims && imp->opset < 13; i++) {
+		if (t->dims[i] == 1)
+			continue;
+		*flat = wide++ > 0;
+		last = i;
+	}
+	if (!*flat) { /* of several dimensions that are 1 but for one, that one */
+		*axis = imp->opset < 13 && last != KERF_NONE ? last : *axis;
 		return x;
+	}
 	for (int i = 0; i < t->n_dims; i++)
 		rows[i >= *axis] *= t->dims[i];
 	*axis = 1;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define MIN_OPSET 1
-#define MAX_OPSET 21
+#define MAX_OPSET 22
 #define MIN_IR 3
 /* Constants made out of others (transposed, reshaped, tables of indices): bytes per byte of the file, and for any file. */
 #define BUDGET_FACTOR 16

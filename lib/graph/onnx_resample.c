@@ -274,7 +274,7 @@ static double source_of(const struct resize *r, int axis, int n_dims, int64_t i,
 	if (strcmp(how, "pytorch_half_pixel") == 0 && out <= 1)
 		return 0;
 	if (strcmp(how, "half_pixel_symmetric") == 0)
-		return size / 2 * (1 - out / (scale * size)) + (x + 0.5) / scale - 0.5;
+		return size / 2 * (1 - (double)r->sizes[axis] / out) + (x + 0.5) / scale - 0.5;
 	if (strcmp(how, "tf_crop_and_resize") == 0) {
 		const double start = (double)r->roi[axis], end = (double)r->roi[n_dims + axis];
 

@@ -29,7 +29,7 @@ static const struct {
 	{"efficientnet-v2-b1", zoo_efficientnet_v2_b, 1, 240, 96},
 	{"efficientnet-v2-b2", zoo_efficientnet_v2_b, 2, 260, 96},
 	{"efficientnet-v2-b3", zoo_efficientnet_v2_b, 3, 300, 96},
-	{"efficientnet-v2-s", zoo_efficientnet_v2, 0, 384, 64},
+	{"efficientnet-v2-s", zoo_efficientnet_v2, 0, 384, 128},
 	{"efficientnet-v2-m", zoo_efficientnet_v2, 1, 480, 64},
 	{"efficientnet-v2-l", zoo_efficientnet_v2, 2, 480, 64},
 	{"resnet-50", zoo_resnet_50, 0, 224, 96},
