@@ -277,8 +277,8 @@ static void measure(struct subject *s, const char *name, const struct options *o
 	}
 	const double share = total_macs(s->g) / (perf_quantile(kerf, rounds, 0.5) * 1e-9) / peak;
 	const double middle = perf_quantile(ratio, rounds, 0.5);
-	snprintf(text, sizeof(text), "%s, %u thread%s, %.0f%% of peak", name, opt->threads, opt->threads == 1 ? "" : "s",
-		100 * share);
+	snprintf(text, sizeof(text), "%s, %u thread%s, %.0f%% of peak (fastest run: %.2f x)", name, opt->threads,
+		opt->threads == 1 ? "" : "s", 100 * share, perf_quantile(kerf, rounds, 0) / perf_quantile(ort, rounds, 0));
 	perf_add(s->p, &(struct perf_figure){.name = text, .value = perf_quantile(kerf, rounds, 0.5) * 1e-6, .unit = "ms",
 			       .spread = perf_spread(ratio, rounds), .n = rounds, .peer = "ONNX Runtime", .ratio = middle,
 			       .bound = PERF_AT_MOST, .target = 1.0});

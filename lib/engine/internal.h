@@ -93,6 +93,21 @@ struct reduce {
 	enum kerf_reduce kind;
 };
 
+/* direct.c: sizes in elements. pads: top, left; what lies below and to the right follows from the sizes. */
+#define DIRECT_OUT 16 /* output channels of a tile */
+#define DIRECT_IN 64  /* input channels of a block */
+
+struct direct {
+	int64_t n, h, w, ic, out_h, out_w, oc;
+	int64_t row;  /* floats in a padded row */
+	int64_t band; /* output rows that one part works through */
+	int64_t room; /* floats of the padded rows that a band reads */
+	int kernel[2], strides[2], dilations[2], pads[2];
+	bool padded;     /* operand 4 is such room for each thread */
+	bool accumulate; /* onto what lies in the output */
+	float lo, hi;    /* limits of the result */
+};
+
 struct layernorm {
 	int64_t rows, len;
 	float epsilon;
@@ -133,13 +148,14 @@ struct step {
 		struct gather gather;
 		struct reduce reduce;
 		struct layernorm layernorm;
+		struct direct direct;
 	};
 
 	int n_operands; /* in the order of dnn_arg, or of data */
 	struct operand operands[KERF_MAX_INPUTS + 1];
 };
 
-/* Runs of steps.c and steps_reduce.c */
+/* Runs of steps.c, steps_reduce.c and direct.c */
 void kerf_step_act(const struct step *s, float *const *data, unsigned team);
 void kerf_step_binary(const struct step *s, float *const *data, unsigned team);
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
@@ -150,6 +166,7 @@ void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);
 void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
+void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team);
 
 /* ---- the compiled engine ---- */
@@ -225,6 +242,12 @@ int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
 int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
+/* lower_direct.c */
+int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
+/* direct.c: whether that is faster than oneDNN for this convolution on this machine. */
+bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y);
+/* Where a convolution that adds to a residual writes: onto it, or onto a copy of it. */
+int kerf_lower_residual_output(struct builder *b, int residual, int x, struct operand *y);
 /* lower_own.c */
 int kerf_lower_act(struct builder *b, const struct kerf_node *n);
 int kerf_lower_binary(struct builder *b, const struct kerf_node *n);

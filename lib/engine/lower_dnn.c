@@ -228,7 +228,7 @@ static int choose(struct builder *b, struct fusion *f, int residual, struct kerf
  * Where a convolution with a fused residual writes: onto the residual when nothing reads that
  * later, else onto a copy of it.
  */
-static int residual_output(struct builder *b, int residual, int x, struct operand *y)
+int kerf_lower_residual_output(struct builder *b, int residual, int x, struct operand *y)
 {
 	struct operand r;
 	const struct kerf_tensor *t = &b->g->tensors[residual];
@@ -270,6 +270,8 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
 		rc = require_constant(b, n->inputs[2], "bias values");
+	if (rc == 0 && kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
+		return kerf_lower_direct(b, n, residual);
 	if (rc == 0)
 		rc = kerf_lower_input(b, n->inputs[0], &x);
 	if (rc < 0)
@@ -278,7 +280,7 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 	rc = status == dnnl_success ? choose(b, &f, residual, n->act)
 				    : dnn_fail(b, status, "convolution");
 	if (rc == 0)
-		rc = f.op.tail.sum ? residual_output(b, residual, n->inputs[0], &y)
+		rc = f.op.tail.sum ? kerf_lower_residual_output(b, residual, n->inputs[0], &y)
 				   : kerf_lower_output(b, &y);
 	if (rc == 0)
 		rc = emit_fused(b, "conv", n, &f, x, y);
@@ -415,8 +417,9 @@ int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n)
 {
 	struct dnn_op op = {.kind = DNN_MAX_POOL};
 
-	if (n->dilations[0] > 1 || n->dilations[1] > 1)
-		return kerf_lower_pool(b, n); /* oneDNN has its reference code only */
+	/* oneDNN has its reference code only, or code for AVX2 that takes several times as long. */
+	if (n->dilations[0] > 1 || n->dilations[1] > 1 || dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx2)
+		return kerf_lower_pool(b, n);
 	dnnl_status_t status = nhwc_md(&b->g->tensors[n->inputs[0]], &op.src);
 	if (status == dnnl_success)
 		status = nhwc_md(&b->g->tensors[n->output], &op.dst);
