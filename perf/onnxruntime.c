@@ -34,6 +34,7 @@ enum {
 	RELEASE_VALUE = 96,
 	RELEASE_TYPE_AND_SHAPE = 99,
 	RELEASE_SESSION_OPTIONS = 100,
+	ADD_CONFIG_ENTRY = 130,
 };
 
 #define API_VERSION 11
@@ -145,6 +146,12 @@ static int create_session(struct ort_network *n, const char *path, unsigned thre
 		rc = check(o, CALL(o, SET_OPTIMIZATION_LEVEL, handle(*)(handle, int), options, ALL_OPTIMISATIONS), err);
 	if (rc == 0)
 		rc = check(o, CALL(o, SET_INTRA_OP_THREADS, handle(*)(handle, int), options, (int)threads), err);
+	/* Its threads may spin while they wait for work within a run, not while somebody else runs. */
+	if (rc == 0)
+		rc = check(o,
+			CALL(o, ADD_CONFIG_ENTRY, handle(*)(handle, const char *, const char *), options,
+				"session.force_spinning_stop", "1"),
+			err);
 	if (rc == 0)
 		rc = check(o,
 			CALL(o, CREATE_SESSION, handle(*)(handle, const char *, handle, handle *), o->env, path, options,

@@ -57,6 +57,14 @@ static bool fuse_limits(struct direct *d, struct kerf_act act)
 	return act.kind == KERF_ACT_RELU || act.kind == KERF_ACT_CLIP;
 }
 
+/* About so many rows, and all bands alike: threads share them. */
+static int64_t even_band(int64_t rows, int64_t out_h)
+{
+	const int64_t bands = (out_h + KERF_MAX(rows, 1) - 1) / KERF_MAX(rows, 1);
+
+	return (out_h + bands - 1) / bands;
+}
+
 static struct direct describe(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
 {
 	struct direct d = {.n = x->dims[0],
@@ -75,7 +83,7 @@ static struct direct describe(const struct kerf_node *n, const struct kerf_tenso
 		d.padded |= n->pads[i] > 0 || n->pads[i + 2] > 0;
 	}
 	d.row = (d.w + n->pads[1] + n->pads[3]) * d.ic;
-	d.band = KERF_MIN(KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)), 1), d.out_h);
+	d.band = even_band(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)), d.out_h);
 	d.room = (int64_t)(kerf_align_up((size_t)(((d.band - 1) * d.strides[0] + (d.kernel[0] - 1) * d.dilations[0] + 1) * d.row) *
 			 sizeof(float)) / sizeof(float));
 	return d;
