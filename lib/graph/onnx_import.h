@@ -1,7 +1,8 @@
 /*
  * What the files of the ONNX reader and writer offer each other: above all, one import under way.
  *
- * A file is checked as bytes (onnx_guard.c), unpacked by protobuf-c, and then imported: the values
+ * A file is checked as bytes (onnx_guard.c), unpacked by protobuf-c, completed by the files that it names
+ * (onnx_external.c), and then imported: the values
  * of the ONNX graph are collected and sorted by name (onnx_import.c), its nodes put in topological
  * order (onnx_order.c), and each node turned into kerf nodes (onnx_ops.c has the table of operators;
  * onnx_arith.c, onnx_resample.c, onnx_shapes.c, onnx_sizes.c, onnx_slice.c, onnx_window.c). What
@@ -43,6 +44,15 @@ struct onnx_import {
 
 /* Walks the bytes of a ModelProto without recursion: wire format, lengths, nesting, counts. */
 int onnx_guard(const uint8_t *bytes, size_t len, struct kerf_err *err);
+
+/* ---- onnx_external.c ---- */
+
+/*
+ * Reads what lies in other files into the constants of g and adds it to the digest; *bytes is how much that was. One
+ * line names the constant: its file is not there, too short, or outside the directory of the model.
+ */
+int onnx_load_external(Onnx__GraphProto *g, const char *model_path, uint8_t digest[KERF_DIGEST_LEN], size_t *bytes,
+	struct kerf_err *err);
 
 /* ---- onnx_tensor.c ---- */
 

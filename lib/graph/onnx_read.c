@@ -184,7 +184,7 @@ static int import_model(const Onnx__ModelProto *model, size_t file_bytes, const 
 static int load(const char *path, const char *input_shape, struct kerf_graph *g, struct kerf_err *err)
 {
 	uint8_t *bytes = NULL;
-	size_t len = 0;
+	size_t len = 0, external = 0;
 	int rc = read_file(path, &bytes, &len, err);
 
 	if (rc < 0)
@@ -198,8 +198,10 @@ static int load(const char *path, const char *input_shape, struct kerf_graph *g,
 			rc = kerf_err_set(err, -EINVAL, "not a valid ONNX file (protobuf)");
 	}
 	free(bytes);
+	if (rc == 0 && model->graph)
+		rc = onnx_load_external(model->graph, path, g->digest, &external, err);
 	if (rc == 0)
-		rc = import_model(model, len, input_shape, g, err);
+		rc = import_model(model, len + external, input_shape, g, err);
 	if (model)
 		onnx__model_proto__free_unpacked(model, NULL);
 	return rc;

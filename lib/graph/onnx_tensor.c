@@ -40,14 +40,9 @@ static float bfloat_to_float(uint16_t half)
 
 static int check_stored_here(const Onnx__TensorProto *t, struct kerf_err *err)
 {
-	if (t->n_external_data || t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
-		return kerf_err_set(err, -EINVAL,
-			"constant %s is in another file (external data): not supported",
-			tensor_name(t));
-	if (t->segment)
-		return kerf_err_set(
-			err, -EINVAL, "constant %s is split into segments", tensor_name(t));
-	return 0;
+	if (!t->segment)
+		return 0;
+	return kerf_err_set(err, -EINVAL, "constant %s is split into segments", tensor_name(t));
 }
 
 /* dims, and how many elements they make; 0 elements only where `empty` is allowed. */

@@ -5,8 +5,9 @@
  *	in x N,3,8,8; f32 w 4,3,3,3; node Conv c x,w y strides=[2,2] group=1; out y
  *
  * Statements: "opset 13", "ir 8", "in NAME DIMS", "in16" (float16), "in8" (uint8), "out NAME",
- * "f32|f16|i64|f64|ext|short NAME DIMS[=V,V,...]" (an initializer; values count up in hundredths
- * when none are given; ext lies in another file; short lacks a value), "node OP NAME INPUTS
+ * "f32|f16|i64|f64|short NAME DIMS[=V,V,...]" (an initializer; values count up in hundredths
+ * when none are given; short lacks a value), "ext NAME DIMS=FILE[:OFFSET[:LENGTH]]" (f32 that lie in
+ * another file), "node OP NAME INPUTS
  * OUTPUTS [ATTR=VALUE...]". Letters in DIMS are symbolic, "?" is missing, "-" means no dimensions.
  * "-" also stands for an empty list or name. Attribute values: [1,2] integers, 1 an integer, 1.5
  * a float, f32:DIMS=V,... a tensor, else text. A domain goes before the operator: "my.dom:Op".
@@ -114,6 +115,23 @@ static inline void put_value(struct bytes *b, const char *kind, double value)
 	}
 }
 
+/* "FILE", "FILE:OFFSET" or "FILE:OFFSET:LENGTH" as external_data. */
+static inline void text_external(struct bytes *t, const char *spec)
+{
+	static const char *const keys[] = {"location", "offset", "length"};
+	char copy[300], *save, *value;
+
+	snprintf(copy, sizeof(copy), "%s", spec);
+	value = strtok_r(copy, ":", &save);
+	for (int i = 0; i < 3 && value; i++, value = strtok_r(NULL, ":", &save)) {
+		struct bytes pair = {0};
+		put_text(&pair, 1, keys[i]);
+		put_text(&pair, 2, value);
+		put_message(t, 13, &pair);
+	}
+	put_int(t, 14, 1);
+}
+
 /* A TensorProto: kind, "DIMS" or "DIMS=V,V,...". */
 static inline struct bytes text_tensor(const char *kind, const char *name, const char *spec)
 {
@@ -135,7 +153,9 @@ static inline struct bytes text_tensor(const char *kind, const char *name, const
 	}
 	put_int(&t, 2, type);
 	put_text(&t, 8, name);
-	if (values)
+	if (strcmp(kind, "ext") == 0)
+		text_external(&t, values ? values + 1 : "");
+	else if (values)
 		for (values++; *values; values += *values == ',') {
 			char *end;
 			put_value(&raw, kind, strtod(values, &end));
@@ -146,15 +166,8 @@ static inline struct bytes text_tensor(const char *kind, const char *name, const
 			put_value(&raw, kind, 0.01 * (double)(i + 1));
 	if (strcmp(kind, "short") == 0)
 		raw.len -= 4;
-	if (strcmp(kind, "ext") == 0) {
-		struct bytes pair = {0};
-		put_text(&pair, 1, "location");
-		put_text(&pair, 2, "/etc/passwd");
-		put_message(&t, 13, &pair);
-		put_int(&t, 14, 1);
-	} else {
+	if (strcmp(kind, "ext") != 0)
 		put_block(&t, 9, raw.data, raw.len);
-	}
 	free(raw.data);
 	return t;
 }
