@@ -45,6 +45,79 @@ static void recognise_self_gating(struct rewrite *r, struct kerf_node *n)
 	}
 }
 
+/* The one number that both operands but `x` of a sum or product are; NAN when they are something else. */
+static float other_number(const struct rewrite *r, const struct kerf_node *n, enum kerf_op op, int x)
+{
+	for (int j = 0; n && n->op == op && n->residual < 0 && j < 2; j++) {
+		const struct kerf_tensor *t = &r->g->tensors[n->inputs[1 - j]];
+
+		if (n->inputs[j] == x && t->data && t->dtype == KERF_F32 && kerf_tensor_elements(t) == 1)
+			return *(const float *)t->data;
+	}
+	return NAN;
+}
+
+/* What x * gate is, times a factor that *scale takes away again. */
+static enum kerf_act_kind gated_by_sum(const struct rewrite *r, const struct kerf_node *gate, int x, float *scale)
+{
+	if (!gate || gate->op != KERF_OP_ADD || gate->residual >= 0)
+		return KERF_ACT_NONE;
+	if (gate->act.kind == KERF_ACT_CLIP && gate->act.lo == 0 && gate->act.hi == 6 &&
+		other_number(r, gate, KERF_OP_ADD, x) == 3) {
+		*scale = 1.0f / 6;
+		return KERF_ACT_HARD_SWISH;
+	}
+	for (int j = 0; gate->act.kind == KERF_ACT_NONE && j < 2; j++) {
+		const int y = gate->inputs[j];
+		const struct kerf_node *erf = rewrite_producer(r, y);
+
+		if (erf && erf->act.kind == KERF_ACT_ERF && other_number(r, gate, KERF_OP_ADD, y) == 1 &&
+			is_near(other_number(r, erf, KERF_OP_MUL, x), 0.70710678f)) {
+			*scale = 0.5f;
+			return KERF_ACT_GELU;
+		}
+	}
+	return KERF_ACT_NONE;
+}
+
+/*
+ * Exporters without a word for them write hard-swish as x * clip(x + 3, 0, 6) / 6 and GELU as
+ * x * (1 + erf(x / sqrt 2)) / 2. n is the last product; it becomes one ACT.
+ */
+static void recognise_scaled_gating(struct rewrite *r, struct kerf_node *n)
+{
+	for (int j = 0; j < 2; j++) {
+		const int product = n->inputs[j];
+		struct kerf_node *p = rewrite_producer(r, product);
+		const float factor = other_number(r, n, KERF_OP_MUL, product);
+
+		if (!p || p->op != KERF_OP_MUL || p->act.kind != KERF_ACT_NONE || p->residual >= 0 || r->uses[product] != 1)
+			continue;
+		for (int k = 0; k < 2; k++) {
+			const int x = p->inputs[k], gate = p->inputs[1 - k];
+			float scale = 0;
+			const enum kerf_act_kind kind = gated_by_sum(r, rewrite_producer(r, gate), x, &scale);
+
+			if (kind == KERF_ACT_NONE || !is_near(factor, scale) || !rewrite_same_shape(r, x, n->output))
+				continue;
+			struct kerf_node *sum = rewrite_producer(r, gate);
+			r->uses[n->inputs[1 - j]]--;
+			/* From the inside out, so that x loses its readers: the error function, the gate, the product. */
+			for (int i = 0; i < 2 && r->uses[gate] == 1; i++)
+				if (sum->inputs[i] != x && !rewrite_is_constant(r, sum->inputs[i]))
+					rewrite_set_input(r, sum, i, x);
+			rewrite_set_input(r, p, 1 - k, x);
+			n->op = KERF_OP_ACT;
+			n->act = (struct kerf_act){.kind = kind};
+			n->inputs[0] = product;
+			n->inputs[1] = KERF_NONE;
+			n->n_inputs = 1;
+			rewrite_set_input(r, n, 0, x);
+			return;
+		}
+	}
+}
+
 /*
  * The sum goes into the convolution that computes its later operand: the earlier one exists by
  * then. Not when that is the convolution's own input, which an in-place sum would overwrite while
@@ -97,6 +170,8 @@ int rewrite_fuse(struct rewrite *r)
 			continue;
 		if (n->op == KERF_OP_MUL)
 			recognise_self_gating(r, n);
+		if (n->op == KERF_OP_MUL)
+			recognise_scaled_gating(r, n);
 		if (n->op == KERF_OP_ADD)
 			fuse_residual(r, n);
 		else if (n->op == KERF_OP_ACT)

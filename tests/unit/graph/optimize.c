@@ -268,6 +268,48 @@ static void test_silu_and_hard_swish(void)
 	}
 }
 
+static int sketch_number(struct sketch *s, float value)
+{
+	return sketch_constant(s, 0, NULL, value, 0);
+}
+
+/* As exporters without a word for them write hard-swish and GELU; with another number it is something else. */
+static void test_hard_swish_and_gelu_in_pieces(void)
+{
+	static const struct {
+		bool gelu;
+		float inside, last;
+		enum kerf_act_kind found;
+	} cases[] = {
+		{false, 3, 1.0f / 6, KERF_ACT_HARD_SWISH},
+		{false, 3, 0.2f, KERF_ACT_NONE},
+		{false, 2, 1.0f / 6, KERF_ACT_NONE},
+		{true, 0.70710678f, 0.5f, KERF_ACT_GELU},
+		{true, 0.70710678f, 1, KERF_ACT_NONE},
+		{true, 0.5f, 0.5f, KERF_ACT_NONE},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases) * 2; i++) {
+		struct sketch s = sketch_begin(1, 3, 4, 4);
+		int x = sketch_conv(&s, "conv", s.g->input, 4, 1), gate;
+
+		if (cases[i / 2].gelu) {
+			gate = sketch_mul(&s, "inside", x, sketch_number(&s, cases[i / 2].inside));
+			gate = sketch_act(&s, "erf", gate, (struct kerf_act){.kind = KERF_ACT_ERF});
+			gate = sketch_add(&s, "gate", gate, sketch_number(&s, 1));
+		} else {
+			gate = sketch_add(&s, "inside", x, sketch_number(&s, cases[i / 2].inside));
+			gate = sketch_act(&s, "gate", gate, (struct kerf_act){KERF_ACT_CLIP, 0, 6});
+		}
+		x = sketch_mul(&s, "product", i % 2 ? gate : x, i % 2 ? x : gate);
+		s.g->output = sketch_mul(&s, "last", x, sketch_number(&s, cases[i / 2].last));
+		const int nodes = optimise(s.g);
+		CU_ASSERT_EQUAL(nodes == 1, cases[i / 2].found != KERF_ACT_NONE);
+		CU_ASSERT_EQUAL(s.g->nodes[0].act.kind, cases[i / 2].found);
+		kerf_graph_free(s.g);
+	}
+}
+
 /* The gate of another tensor is no SiLU: squeeze-excite looks just like it. */
 static void test_squeeze_excite_stays(void)
 {
@@ -624,7 +666,7 @@ UNIT_MAIN("optimize", UNIT(test_conv_bn_relu_is_one_node),
 	UNIT(test_residual_sum), UNIT(test_no_sum_behind_activation),
 	UNIT(test_own_input_is_no_residual), UNIT(test_constant_is_no_residual),
 	UNIT(test_sums_that_stay),
-	UNIT(test_silu_and_hard_swish), UNIT(test_squeeze_excite_stays),
+	UNIT(test_silu_and_hard_swish), UNIT(test_hard_swish_and_gelu_in_pieces), UNIT(test_squeeze_excite_stays),
 	UNIT(test_gate_of_another_tensor_stays),
 	UNIT(test_transposes_merge_in_order), UNIT(test_identity_at_the_start),
 	UNIT(test_silu_with_shared_gate), UNIT(test_two_activations), UNIT(test_output_is_a_reader),
