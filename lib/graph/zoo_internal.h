@@ -68,6 +68,9 @@ struct zoo_value zoo_conv_bn(struct zoo *z, const char *name, struct zoo_value x
 	const struct zoo_conv_spec *spec, double gain);
 struct zoo_value zoo_conv_bn_act(struct zoo *z, const char *name, struct zoo_value x,
 	const struct zoo_conv_spec *spec, enum zoo_act_kind kind);
+/* x * gate(W2 act(W1 average(x))): block<i>/se/pool, reduce, expand, scale. */
+struct zoo_value zoo_squeeze_excite(struct zoo *z, int block, struct zoo_value x, int squeezed, enum zoo_act_kind act,
+	enum zoo_act_kind gate);
 /* GEMM to 1000 classes, softmax: classifier, classifier/softmax. */
 struct zoo_value zoo_logits(struct zoo *z, struct zoo_value x);
 /* The same behind a global average: head/pool, head/flatten. */
@@ -84,7 +87,8 @@ struct zoo_value zoo_mobilenet_v3(struct zoo *z, int variant);
 struct zoo_value zoo_efficientnet_v1(struct zoo *z, int variant);
 struct zoo_value zoo_efficientnet_v2_b(struct zoo *z, int variant);
 struct zoo_value zoo_efficientnet_v2(struct zoo *z, int variant);
-struct zoo_value zoo_resnet_50(struct zoo *z, int variant);
+struct zoo_value zoo_resnet(struct zoo *z, int variant);
+struct zoo_value zoo_regnet_y_400mf(struct zoo *z, int variant);
 struct zoo_value zoo_squeezenet_1_1(struct zoo *z, int variant);
 struct zoo_value zoo_vgg(struct zoo *z, int variant);
 

@@ -35,6 +35,8 @@
 /* Share of a rectified value's mean square that is variance: 1 - 1/pi for ReLU. */
 #define RECTIFIED_VARIANCE 0.682
 
+#define SE_MEAN_SQUARE 0.1
+
 /* Logits' mean square before what averaging takes away: softmax neither flat nor one spike. */
 #define LOGIT_MEAN_SQUARE 9.0
 
@@ -351,6 +353,23 @@ struct zoo_value zoo_conv_bn_act(struct zoo *z, const char *name, struct zoo_val
 	double gain = kind == ZOO_SILU || kind == ZOO_HARD_SWISH ? SILU_DEVIATION : 1.0;
 
 	return zoo_act(z, name, zoo_conv_bn(z, name, x, spec, gain), kind);
+}
+
+struct zoo_value zoo_squeeze_excite(struct zoo *z, int block, struct zoo_value x, int squeezed, enum zoo_act_kind act,
+	enum zoo_act_kind gate)
+{
+	char name[ZOO_NAME_LEN];
+	struct zoo_value s = zoo_global_avgpool(z, zoo_block_name(name, block, "se/pool"), x);
+
+	zoo_block_name(name, block, "se/reduce");
+	s = zoo_conv(z, name, s, &(struct zoo_conv_spec){.out = squeezed, .kernel = 1, .bias = true});
+	s = zoo_act(z, name, s, act);
+	zoo_block_name(name, block, "se/expand");
+	s = zoo_conv(z, name, s,
+		&(struct zoo_conv_spec){
+			.out = (int)zoo_channels(z, x), .kernel = 1, .bias = true, .mean_square = SE_MEAN_SQUARE});
+	s = zoo_act(z, name, s, gate);
+	return zoo_mul(z, zoo_block_name(name, block, "se/scale"), x, s);
 }
 
 struct zoo_value zoo_logits(struct zoo *z, struct zoo_value x)

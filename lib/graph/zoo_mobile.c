@@ -14,7 +14,6 @@
 #define SE_DIVISOR 4 /* of the block's input channels, or in MobileNetV3 of its wide ones */
 /* Logits of the gates stay small: a gate that follows its input closely makes the network's output
  * grow faster than its input, block after block. */
-#define SE_MEAN_SQUARE 0.1
 
 #define CHANNEL_STEP 8
 #define MAX_STAGES 7
@@ -26,25 +25,6 @@ struct block {
 	bool fused, hard;  /* hard: squeeze-and-excite with ReLU and hard sigmoid */
 	enum zoo_act_kind act;
 };
-
-/* x * gate(W2 act(W1 average(x))) */
-static struct zoo_value squeeze_excite(struct zoo *z, int n, struct zoo_value x, const struct block *b)
-{
-	char name[ZOO_NAME_LEN];
-	struct zoo_value s = zoo_global_avgpool(z, zoo_block_name(name, n, "se/pool"), x);
-
-	zoo_block_name(name, n, "se/reduce");
-	s = zoo_conv(z, name, s,
-		&(struct zoo_conv_spec){.out = b->squeezed, .kernel = 1, .bias = true});
-	s = zoo_act(z, name, s, b->hard ? ZOO_RELU : ZOO_SILU);
-	zoo_block_name(name, n, "se/expand");
-	s = zoo_conv(z, name, s,
-		&(struct zoo_conv_spec){
-			.out = (int)zoo_channels(z, x), .kernel = 1, .bias = true,
-			.mean_square = SE_MEAN_SQUARE});
-	s = zoo_act(z, name, s, b->hard ? ZOO_HARD_SIGMOID : ZOO_SIGMOID);
-	return zoo_mul(z, zoo_block_name(name, n, "se/scale"), x, s);
-}
 
 static struct zoo_value inverted_residual(struct zoo *z, int n, struct zoo_value in, const struct block *b)
 {
@@ -67,7 +47,7 @@ static struct zoo_value inverted_residual(struct zoo *z, int n, struct zoo_value
 			b->act);
 	}
 	if (b->squeezed)
-		x = squeeze_excite(z, n, x, b);
+		x = zoo_squeeze_excite(z, n, x, b->squeezed, b->hard ? ZOO_RELU : ZOO_SILU, b->hard ? ZOO_HARD_SIGMOID : ZOO_SIGMOID);
 	if (!one)
 		x = zoo_conv_bn(z, zoo_block_name(name, n, "project"), x,
 			&(struct zoo_conv_spec){.out = b->out, .kernel = 1}, adds ? BRANCH_GAIN : 1.0);
