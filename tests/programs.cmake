@@ -78,6 +78,11 @@ add_test(NAME perf.onnxruntime
 	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 set_tests_properties(perf.onnxruntime PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 
+# The convolutions of our own, which machines with AVX-512 have no use for.
+add_test(NAME engine.ops_avx2 COMMAND test_engine_ops)
+add_test(NAME engine.split_avx2 COMMAND test_engine_split)
+set_tests_properties(engine.ops_avx2 engine.split_avx2 PROPERTIES TIMEOUT 300 ENVIRONMENT ONEDNN_MAX_CPU_ISA=AVX2)
+
 # ONNX's own cases (Debian's libonnx-testdata): 582 of 1.12's 1,072 pass.
 add_executable(conformance conformance/conformance.c)
 target_link_libraries(conformance kerf_engine kerf_onnx_pb m)

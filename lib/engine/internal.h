@@ -223,6 +223,15 @@ struct step *kerf_lower_step(struct builder *b, const char *name, step_run run);
 void kerf_lower_operand(struct step *s, struct operand o);
 int kerf_lower_new_place(struct builder *b, size_t bytes);
 int kerf_lower_new_weight(struct builder *b, size_t bytes);
+/* A weight of zeros for the caller to fill; NULL without memory. */
+float *kerf_lower_own_weight(struct builder *b, size_t bytes, struct operand *o);
+/* A step that reads input 0 and writes a fresh output, which is its operand 0. NULL after an error. */
+struct step *kerf_lower_unary(struct builder *b, const struct kerf_node *n, const char *name, step_run run);
+/*
+ * Where a convolution (of x) that adds to a residual writes: onto it when nothing reads that later,
+ * else onto a copy of it.
+ */
+int kerf_lower_residual_output(struct builder *b, int residual, int x, struct operand *y);
 /* Where input tensor `id` is read: its place, or a weight in memory order when it is constant. */
 int kerf_lower_input(struct builder *b, int id, struct operand *o);
 /* The same for a residual, which has to be as large as the output. */
@@ -246,8 +255,6 @@ int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y);
-/* Where a convolution that adds to a residual writes: onto it, or onto a copy of it. */
-int kerf_lower_residual_output(struct builder *b, int residual, int x, struct operand *y);
 /* lower_own.c */
 int kerf_lower_act(struct builder *b, const struct kerf_node *n);
 int kerf_lower_binary(struct builder *b, const struct kerf_node *n);

@@ -83,20 +83,28 @@ int kerf_lower_new_weight(struct builder *b, size_t bytes)
 	return e->n_weights - 1;
 }
 
+float *kerf_lower_own_weight(struct builder *b, size_t bytes, struct operand *o)
+{
+	const int index = kerf_lower_new_weight(b, bytes);
+
+	if (index < 0)
+		return NULL;
+	struct weight *w = &b->e->weights[index];
+	w->source = w->owned = calloc(1, bytes);
+	if (!w->owned)
+		kerf_lower_fail(b, -ENOMEM, "out of memory");
+	*o = (struct operand){IN_WEIGHTS, index};
+	return w->owned;
+}
+
 static int lower_constant(struct builder *b, int id, struct operand *o)
 {
 	const struct kerf_tensor *t = &b->g->tensors[id];
-	int index = kerf_lower_new_weight(b, kerf_tensor_bytes(t));
+	float *to = kerf_lower_own_weight(b, kerf_tensor_bytes(t), o);
 
-	if (index < 0)
-		return index;
-	struct weight *w = &b->e->weights[index];
-	w->owned = malloc(w->bytes);
-	if (!w->owned)
-		return kerf_lower_fail(b, -ENOMEM, "out of memory");
-	kerf_to_memory_order(t, t->data, w->owned);
-	w->source = w->owned;
-	*o = (struct operand){IN_WEIGHTS, index};
+	if (!to)
+		return -ENOMEM;
+	kerf_to_memory_order(t, t->data, to);
 	return 0;
 }
 
@@ -157,6 +165,36 @@ bool kerf_lower_output_onto(struct builder *b, int id, struct operand *o)
 		return false;
 	settle_output(b, place, o);
 	return true;
+}
+
+struct step *kerf_lower_unary(struct builder *b, const struct kerf_node *n, const char *name, step_run run)
+{
+	struct operand x, y;
+
+	if (kerf_lower_input(b, n->inputs[0], &x) < 0 || kerf_lower_output(b, &y) < 0)
+		return NULL;
+	struct step *s = kerf_lower_step(b, name, run);
+	if (!s)
+		return NULL;
+	kerf_lower_operand(s, y);
+	kerf_lower_operand(s, x);
+	return s;
+}
+
+int kerf_lower_residual_output(struct builder *b, int residual, int x, struct operand *y)
+{
+	struct operand r;
+	const struct kerf_tensor *t = &b->g->tensors[residual];
+	int rc = kerf_lower_residual_input(b, residual, &r);
+
+	if (rc < 0)
+		return rc;
+	bool is_also_x = !b->g->tensors[x].data &&
+		b->e->tensor_place[x] == b->e->tensor_place[residual];
+	if (!is_also_x && kerf_lower_output_onto(b, residual, y))
+		return 0;
+	rc = kerf_lower_output(b, y);
+	return rc < 0 ? rc : kerf_lower_copy(b, *y, r, kerf_tensor_elements(t));
 }
 
 int kerf_lower_copy(struct builder *b, struct operand to, struct operand from, int64_t elements)

@@ -2,7 +2,6 @@
 #include "engine/internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 /* What a band reads should stay in the second cache. */
 #define BAND_BYTES (384 << 10)
@@ -11,23 +10,17 @@
 static int pack_weights(struct builder *b, const struct kerf_tensor *t, struct operand *o)
 {
 	const int64_t oc = t->dims[0], ic = t->dims[1], area = t->dims[2] * t->dims[3];
-	const int index = kerf_lower_new_weight(b, kerf_tensor_bytes(t));
 	const float *from = t->data;
+	float *to = kerf_lower_own_weight(b, kerf_tensor_bytes(t), o);
 
-	if (index < 0)
-		return index;
-	struct weight *w = &b->e->weights[index];
-	w->source = w->owned = malloc(w->bytes);
-	if (!w->owned)
-		return kerf_lower_fail(b, -ENOMEM, "out of memory");
-	float *to = w->owned;
+	if (!to)
+		return -ENOMEM;
 	for (int64_t group = 0; group < oc; group += DIRECT_OUT)
 		for (int64_t first = 0; first < ic; first += DIRECT_IN)
 			for (int64_t k = 0; k < area; k++)
 				for (int64_t c = first; c < KERF_MIN(first + DIRECT_IN, ic); c++)
 					for (int64_t lane = 0; lane < DIRECT_OUT; lane++)
 						*to++ = from[((group + lane) * ic + c) * area + k];
-	*o = (struct operand){IN_WEIGHTS, index};
 	return 0;
 }
 
@@ -35,17 +28,12 @@ static int pack_weights(struct builder *b, const struct kerf_tensor *t, struct o
 static int add_bias(struct builder *b, const struct kerf_node *n, int64_t oc, struct operand *o)
 {
 	const int id = n->n_inputs > 2 ? n->inputs[2] : KERF_NONE;
-	const int index = kerf_lower_new_weight(b, (size_t)oc * sizeof(float));
+	float *to = kerf_lower_own_weight(b, (size_t)oc * sizeof(float), o);
 
-	if (index < 0)
-		return index;
-	struct weight *w = &b->e->weights[index];
-	w->source = w->owned = calloc((size_t)oc, sizeof(float));
-	if (!w->owned)
-		return kerf_lower_fail(b, -ENOMEM, "out of memory");
+	if (!to)
+		return -ENOMEM;
 	if (id >= 0)
-		memcpy(w->owned, b->g->tensors[id].data, (size_t)oc * sizeof(float));
-	*o = (struct operand){IN_WEIGHTS, index};
+		memcpy(to, b->g->tensors[id].data, (size_t)oc * sizeof(float));
 	return 0;
 }
 

@@ -224,26 +224,6 @@ static int choose(struct builder *b, struct fusion *f, int residual, struct kerf
 	return status == dnnl_success ? 0 : dnn_fail(b, status, "primitive descriptor");
 }
 
-/*
- * Where a convolution with a fused residual writes: onto the residual when nothing reads that
- * later, else onto a copy of it.
- */
-int kerf_lower_residual_output(struct builder *b, int residual, int x, struct operand *y)
-{
-	struct operand r;
-	const struct kerf_tensor *t = &b->g->tensors[residual];
-	int rc = kerf_lower_residual_input(b, residual, &r);
-
-	if (rc < 0)
-		return rc;
-	bool is_also_x = !b->g->tensors[x].data &&
-		b->e->tensor_place[x] == b->e->tensor_place[residual];
-	if (!is_also_x && kerf_lower_output_onto(b, residual, y))
-		return 0;
-	rc = kerf_lower_output(b, y);
-	return rc < 0 ? rc : kerf_lower_copy(b, *y, r, kerf_tensor_elements(t));
-}
-
 static int emit_fused(struct builder *b, const char *what, const struct kerf_node *n,
 	struct fusion *f, struct operand x, struct operand y)
 {
@@ -454,20 +434,12 @@ static struct softmax softmax_shape(const struct kerf_tensor *t, int axis)
 
 static int lower_strided_softmax(struct builder *b, const struct kerf_node *n, struct softmax m)
 {
-	struct operand x, y;
-	int rc = kerf_lower_input(b, n->inputs[0], &x);
+	struct step *s = kerf_lower_unary(b, n, "softmax", kerf_step_softmax);
 
-	if (rc == 0)
-		rc = kerf_lower_output(b, &y);
-	if (rc < 0)
-		return rc;
-	struct step *s = kerf_lower_step(b, "softmax", kerf_step_softmax);
 	if (!s)
-		return -ENOMEM;
+		return -EINVAL;
 	s->softmax = m;
-	kerf_lower_operand(s, y);
-	kerf_lower_operand(s, x);
-	return kerf_lower_tail(b, y, n->residual, n->act);
+	return kerf_lower_tail(b, s->operands[0], n->residual, n->act);
 }
 
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n)

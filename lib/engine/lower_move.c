@@ -1,8 +1,6 @@
 /* Lowering of operators that only move values: concat, reshape, transpose, pad, slice, gather. */
 #include "engine/internal.h"
 
-#include <stdlib.h>
-
 /* A copy step over a nest that is already set up. */
 static int emit_copy(struct builder *b, const char *name, step_run run, struct operand y,
 	struct operand x, struct nest nest)
@@ -211,19 +209,12 @@ int kerf_lower_pad(struct builder *b, const struct kerf_node *n)
 static int gather_indices(struct builder *b, const struct kerf_tensor *t, struct operand *o)
 {
 	const int64_t n = kerf_tensor_elements(t);
-	const int index = kerf_lower_new_weight(b, (size_t)n * sizeof(int32_t));
+	int32_t *to = (int32_t *)(void *)kerf_lower_own_weight(b, (size_t)n * sizeof(int32_t), o);
 
-	if (index < 0)
-		return index;
-	struct weight *w = &b->e->weights[index];
-	int32_t *values = malloc(w->bytes);
-	if (!values)
-		return kerf_lower_fail(b, -ENOMEM, "out of memory");
+	if (!to)
+		return -ENOMEM;
 	for (int64_t i = 0; i < n; i++)
-		values[i] = (int32_t)((const int64_t *)t->data)[i];
-	w->owned = (float *)(void *)values;
-	w->source = w->owned;
-	*o = (struct operand){IN_WEIGHTS, index};
+		to[i] = (int32_t)((const int64_t *)t->data)[i];
 	return 0;
 }
 

@@ -2,7 +2,6 @@
 #include "engine/internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 /*
  * Both operands as walks through the output's memory order. b's dimensions are aligned with the
@@ -89,18 +88,13 @@ static int batchnorm_weights(struct builder *b, const struct kerf_node *n, struc
 				b->g->tensors[n->inputs[1 + i]].name);
 	}
 	for (int k = 0; k < 2; k++) {
-		int index = kerf_lower_new_weight(b, (size_t)channels * sizeof(float));
-		if (index < 0)
-			return index;
-		struct weight *w = &b->e->weights[index];
-		w->source = w->owned = malloc(w->bytes);
-		if (!w->owned)
-			return kerf_lower_fail(b, -ENOMEM, "out of memory");
+		float *to = kerf_lower_own_weight(b, (size_t)channels * sizeof(float), &o[k]);
+		if (!to)
+			return -ENOMEM;
 		for (int64_t c = 0; c < channels; c++) {
 			double scale = p[0][c] / sqrt((double)p[3][c] + (double)n->epsilon);
-			w->owned[c] = (float)(k ? p[1][c] - p[2][c] * scale : scale);
+			to[c] = (float)(k ? p[1][c] - p[2][c] * scale : scale);
 		}
-		o[k] = (struct operand){IN_WEIGHTS, index};
 	}
 	return 0;
 }
@@ -144,16 +138,10 @@ int kerf_lower_pool(struct builder *b, const struct kerf_node *n)
 	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]],
 				 *ty = &b->g->tensors[n->output];
 	bool global = n->op == KERF_OP_GLOBAL_AVGPOOL;
-	struct operand x, y;
-	int rc = kerf_lower_input(b, n->inputs[0], &x);
+	struct step *s = kerf_lower_unary(b, n, pool_name(n->op), kerf_step_pool);
 
-	if (rc == 0)
-		rc = kerf_lower_output(b, &y);
-	if (rc < 0)
-		return rc;
-	struct step *s = kerf_lower_step(b, pool_name(n->op), kerf_step_pool);
 	if (!s)
-		return -ENOMEM;
+		return -EINVAL;
 	struct pool *a = &s->pool;
 	*a = (struct pool){.n = tx->dims[0],
 		.c = tx->dims[1],
@@ -171,9 +159,7 @@ int kerf_lower_pool(struct builder *b, const struct kerf_node *n)
 		a->pads[i + 2] = global ? 0 : n->pads[i + 2];
 	}
 	s->elements = kerf_tensor_elements(tx); /* the work is in reading */
-	kerf_lower_operand(s, y);
-	kerf_lower_operand(s, x);
-	return kerf_lower_tail(b, y, n->residual, n->act);
+	return kerf_lower_tail(b, s->operands[0], n->residual, n->act);
 }
 
 /* ---- reductions ---- */
@@ -205,21 +191,13 @@ static struct reduce reduce_walk(const struct kerf_node *n, const struct kerf_te
 int kerf_lower_reduce(struct builder *b, const struct kerf_node *n)
 {
 	const struct kerf_tensor *t = b->g->tensors;
-	struct operand x, y;
-	int rc = kerf_lower_input(b, n->inputs[0], &x);
+	struct step *s = kerf_lower_unary(b, n, "reduce", kerf_step_reduce);
 
-	if (rc == 0)
-		rc = kerf_lower_output(b, &y);
-	if (rc < 0)
-		return rc;
-	struct step *s = kerf_lower_step(b, "reduce", kerf_step_reduce);
 	if (!s)
-		return -ENOMEM;
+		return -EINVAL;
 	s->reduce = reduce_walk(n, &t[n->inputs[0]], &t[n->output]);
 	s->elements = kerf_tensor_elements(&t[n->inputs[0]]); /* the work is in reading */
-	kerf_lower_operand(s, y);
-	kerf_lower_operand(s, x);
-	return kerf_lower_tail(b, y, n->residual, n->act);
+	return kerf_lower_tail(b, s->operands[0], n->residual, n->act);
 }
 
 int kerf_lower_layernorm(struct builder *b, const struct kerf_node *n)

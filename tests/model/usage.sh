@@ -46,6 +46,9 @@ refuses 2 "one model expected, 0 given" inspect
 refuses 2 "exclude each other" inspect s.onnx --block --all
 refuses 2 "--rounds 0" inspect s.onnx --rounds 0
 refuses 1 "missing.onnx" inspect missing.onnx
+refuses 1 "dimension 2 is 224 in the file, 192 was asked for" inspect s.onnx --input-shape 1,3,192,192
+refuses 1 "input shape 1,3,x" inspect s.onnx --input-shape 1,3,x
+refuses 1 "--input-shape is for files" profile resnet-18 -o p.json --input-shape 1,3,224,224
 refuses 1 "known network (mobilenet-v1" inspect resnet51
 refuses 1 "short.onnx" inspect short.onnx
 refuses 1 "noise.onnx" inspect noise.onnx

@@ -350,6 +350,69 @@ static void test_digest(void)
 	free(model.data);
 }
 
+/* Several outputs are what a Concat of them would be. */
+static void test_several_outputs(void)
+{
+	static const struct {
+		const char *several, *joined;
+	} cases[] = {
+		{"in x 2,3; node Relu r x a; node Sigmoid s x b; out a; out b",
+			"in x 2,3; node Relu r x a; node Sigmoid s x b; node Concat c a,b y axis=1; out y"},
+		{"in x 2,3,2,2; node Relu r x a; node GlobalAveragePool s a b; out a; out b",
+			"in x 2,3,2,2; node Relu r x a; node GlobalAveragePool s a b; node Flatten f a c; node Flatten g b d; "
+			"node Concat c c,d y axis=1; out y"},
+		{"in x 2,3; node Relu r x a; node Transpose t x b; out a; out b",
+			"in x 2,3; i64 s 2=1,6; node Relu r x a; node Transpose t x b; node Reshape f a,s c; "
+			"node Reshape g b,s d; node Concat c c,d y axis=1; out y"},
+		{"in x 2,3; node Relu r x a; node Identity i x b; out a; out b; out a",
+			"in x 2,3; node Relu r x a; node Concat c a,x,a y axis=1; out y"},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++) {
+		struct kerf_graph *a = must_load(cases[i].several), *b = must_load(cases[i].joined);
+
+		expect_same_values(a, b);
+		kerf_graph_free(a);
+		kerf_graph_free(b);
+	}
+}
+
+static struct kerf_graph *load_shaped(const char *text, const char *shape, struct kerf_err *err)
+{
+	struct bytes model = text_model(text);
+
+	write_bytes(text_path(), model.data, model.len);
+	struct kerf_graph *g = kerf_graph_load(text_path(), shape, err);
+	remove(text_path());
+	free(model.data);
+	return g;
+}
+
+/* The caller's shape fills in what is open, has to agree with the rest, and is part of what the ends compare. */
+static void test_input_shape(void)
+{
+	static const char text[] = "in x N,3,H,?; node Relu r x y; out y";
+	static const struct {
+		const char *shape, *why;
+	} wrong[] = {{"1,3,8", "4 dimensions, 3 were given"}, {"1,4,8,8", "dimension 1 is 3"}, {"1,3,0,8", "input shape"},
+		{"1,3,8,x", "input shape"}, {"", "input shape"}, {"1,1,1,1,1,1,1", "input shape"}, {NULL, "give the input's shape"}};
+	struct kerf_err err = {0};
+	struct kerf_graph *g = load_shaped(text, "2,3,8,6", &err), *other = load_shaped(text, "2,3,6,8", &err);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(g);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(other);
+	CU_ASSERT_EQUAL(memcmp(g->tensors[g->output].dims, DIMS(2, 3, 8, 6), 4 * sizeof(int64_t)), 0);
+	CU_ASSERT_NOT_EQUAL(memcmp(g->digest, other->digest, KERF_DIGEST_LEN), 0);
+	kerf_graph_free(g);
+	kerf_graph_free(other);
+	for (size_t i = 0; i < KERF_ARRAY_LEN(wrong); i++) {
+		CU_ASSERT_PTR_NULL(load_shaped(text, wrong[i].shape, &err));
+		if (!strstr(err.text, wrong[i].why))
+			printf("\n%s\n", err.text);
+		CU_ASSERT_PTR_NOT_NULL(strstr(err.text, wrong[i].why));
+	}
+}
+
 /* ---- writing ---- */
 
 static struct kerf_graph *save_and_load(const struct kerf_graph *g)
@@ -620,6 +683,6 @@ static void test_real_values(void)
 }
 
 UNIT_MAIN("onnx", UNIT(test_equivalents), UNIT(test_fields), UNIT(test_names_become_unique),
-	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_round_trips),
+	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_input_shape), UNIT(test_round_trips),
 	UNIT(test_gated_activations), UNIT(test_clashing_names), UNIT(test_save_refuses),
 	UNIT(test_save_replaces), UNIT(test_real_networks_load), UNIT(test_real_values))
