@@ -45,7 +45,7 @@ static void recognise_self_gating(struct rewrite *r, struct kerf_node *n)
 	}
 }
 
-/* The one number that both operands but `x` of a sum or product are; NAN when they are something else. */
+/* The number that x is added to or multiplied by in n; NAN when n does something else. */
 static float other_number(const struct rewrite *r, const struct kerf_node *n, enum kerf_op op, int x)
 {
 	for (int j = 0; n && n->op == op && n->residual < 0 && j < 2; j++) {

@@ -222,6 +222,15 @@ static int constant_ints(const struct onnx_import *imp, const Onnx__NodeProto *n
 	return (int)count;
 }
 
+int onnx_weights_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id)
+{
+	const int rc = onnx_constant_input(imp, n, i, id);
+
+	if (rc < 0 || *id == KERF_NONE || imp->g->tensors[*id].dtype == KERF_F32)
+		return rc;
+	return onnx_fail(imp, n, "input %.100s holds integers, expected f32", n->input[i]);
+}
+
 int onnx_ints_either(const struct onnx_import *imp, const Onnx__NodeProto *n, int i,
 	const char *name, int64_t *values, int max, bool *found)
 {

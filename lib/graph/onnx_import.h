@@ -113,6 +113,8 @@ int onnx_value_tensor(const struct onnx_import *imp, const Onnx__NodeProto *n, s
 int onnx_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
 /* The same, and refuses what is not a constant. */
 int onnx_constant_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
+/* The same, and refuses integers. */
+int onnx_weights_input(const struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id);
 /* Constant integers of input i or, when absent, of the attribute `name`: axes, shape, pads moved
  * from attributes to inputs over the opsets. Returns how many, 0 when neither is there. */
 int onnx_ints_either(const struct onnx_import *imp, const Onnx__NodeProto *n, int i,

@@ -160,8 +160,8 @@ static int emit_window(struct onnx_import *imp, const Onnx__NodeProto *n, struct
 static int conv_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, bool *sequence)
 {
 	if (onnx_input(imp, n, 0, &k->inputs[0]) < 0 ||
-		onnx_constant_input(imp, n, 1, &k->inputs[1]) < 0 ||
-		onnx_constant_input(imp, n, 2, &k->inputs[2]) < 0 ||
+		onnx_weights_input(imp, n, 1, &k->inputs[1]) < 0 ||
+		onnx_weights_input(imp, n, 2, &k->inputs[2]) < 0 ||
 		onnx_attr_int(imp, n, "group", &k->groups) < 0)
 		return -EINVAL;
 	if (k->groups <= 0)
@@ -271,8 +271,8 @@ int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n)
 	float alpha = 1, beta = 1;
 
 	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0 ||
-		onnx_constant_input(imp, n, 1, &k.inputs[1]) < 0 ||
-		onnx_constant_input(imp, n, 2, &k.inputs[2]) < 0 ||
+		onnx_weights_input(imp, n, 1, &k.inputs[1]) < 0 ||
+		onnx_weights_input(imp, n, 2, &k.inputs[2]) < 0 ||
 		onnx_attr_int(imp, n, "transA", &trans_a) < 0 ||
 		onnx_attr_int(imp, n, "transB", &trans_b) < 0 ||
 		onnx_attr_float(imp, n, "alpha", &alpha) < 0 ||
@@ -401,7 +401,7 @@ int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n)
 			return onnx_fail(imp, n, "operand %d is a single number", i);
 	}
 	const struct kerf_tensor *b = &imp->g->tensors[id[1]];
-	if (b->data && b->n_dims == 2 && imp->g->tensors[id[0]].n_dims >= 2)
+	if (b->data && b->dtype == KERF_F32 && b->n_dims == 2 && imp->g->tensors[id[0]].n_dims >= 2)
 		return emit_weighted(imp, n, id[0], id[1]);
 	return emit_product(imp, n, id);
 }

@@ -188,7 +188,12 @@ static void test_refusals(void)
 			"node p|ceil_mode|count_include_pad"},
 		{"in x 1,2,9; node GlobalAveragePool p x y; out y", "node p|4 dimensions"},
 		{"in x 1,2,9,9; node ReduceMean m x y axes=[2,7]; out y", "node m|axis 7"},
+		{"in x 1,2,9,9; i64 w 4,2,3,3; node Conv c x,w y; out y", "node c|w holds integers"},
+		{"in x 1,4,4,4; i64 w 4,2,3,3; node ConvTranspose c x,w y; out y", "node c|w holds integers"},
 		/* Matrix products. */
+		{"in x 2,3; i64 w 3,4; node Gemm g x,w y; out y", "node g|w holds integers"},
+		{"in x 2,3; f32 w 3,4; i64 b 4; node Gemm g x,w,b y; out y", "node g|b holds integers"},
+		{"in x 2,3; i64 w 3,4; node MatMul m x,w y; out y", "node m|holds integers"},
 		{"in x 2,3; f32 w 3,4; node Gemm g x,w y transA=1; out y", "node g|weights take 3"},
 		{"in x 2,3; f32 w 4,5; node Gemm g x,w y; out y", "node g|4 values|3"},
 		{"in x 2,3; f32 w 3,4; f32 b 2,4; node Gemm g x,w,b y; out y",
