@@ -6,6 +6,8 @@
 
 #define RTO_MIN_NS (20 * 1000000ull)
 #define RTO_UNKNOWN_NS KERF_NS_PER_S /* as long as no round trip was measured (RFC 6298) */
+#define LARGE_RESULT (64 << 10) /* bytes; smaller ones are there at once */
+#define RESULT_GAIN 0.125 /* of the newest span */
 
 static unsigned nodes(const struct kerf_device *d)
 {
@@ -91,6 +93,7 @@ static void read_state(struct kerf_device *d, const struct kerf_frame_input *fra
 	if (kerf_link_known(&d->down))
 		in->result_ns = (uint64_t)(1e9 * kerf_link_tau(&d->down) *
 			(double)(d->output_values * sizeof(float)));
+	in->result_ns = KERF_MAX(in->result_ns, (uint64_t)d->result_span_ns);
 }
 
 static void start_probe(struct kerf_device *d, uint64_t now)
@@ -291,11 +294,26 @@ static void count_frame(struct kerf_device *d, const struct frame *f, enum kerf_
 	d->stats.hedged += f->record.hedged;
 }
 
+/*
+ * What a large result takes to come down: the server's pace counts as much as the link, of which a train that the
+ * sender limits tells little. Of one that came too late, what is there tells of the rest.
+ */
+static void learn_result_span(struct kerf_device *d, const struct frame *f, uint64_t now)
+{
+	const struct kerf_receiver *r = &f->receiver;
+
+	if (d->output_values * sizeof(float) < LARGE_RESULT || !r->active || r->received < 2)
+		return;
+	const double span_ns = (double)(now - r->started_ns) * (r->layout.n_packets - 1) / (r->received - 1);
+	d->result_span_ns += (d->result_span_ns > 0 ? RESULT_GAIN : 1) * (span_ns - d->result_span_ns);
+}
+
 static void complete(struct kerf_device *d, struct frame *f, enum kerf_where where, uint64_t now)
 {
 	struct kerf_frame_record *r = &f->record;
 	const float *output = f->output;
 
+	learn_result_span(d, f, now);
 	if (d->running == f)
 		d->running = NULL;
 	r->where = where;
@@ -510,6 +528,7 @@ void frame_report(struct kerf_device *d, struct frame *f, const struct kerf_repo
 static void take_result(struct kerf_device *d, struct frame *f, uint64_t now)
 {
 	struct kerf_sample s;
+
 
 	f->record.queue_ns = f->receiver.descriptor.queue_ns;
 	f->record.tail_ns = f->receiver.descriptor.tail_ns;

@@ -80,6 +80,7 @@ struct kerf_device {
 	uint64_t start_ns;
 	uint64_t next_frame; /* the wire and the records have its lower 32 bits */
 	size_t output_values;
+	double result_span_ns; /* from a large result's first packet to its last, EWMA; 0 = not known yet */
 	uint64_t server_work_ns, server_work_at_ns; /* as reported, and when */
 	/* Sent for frames that were given up and not known to have arrived: bytes as of a time, which the link
 	 * still has to carry; `frame` is the youngest of them and left at sent_ns. */

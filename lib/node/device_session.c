@@ -102,6 +102,7 @@ void session_lost(struct kerf_device *d, uint64_t now)
 	s->retry_ns = now + ASK_EVERY_NS / 10;
 	kerf_link_reset(&d->up);
 	kerf_link_reset(&d->down);
+	d->result_span_ns = 0;
 	d->server_work_ns = 0;
 	d->backlog.bytes = 0;
 	d->pace_gain = d->pace_bound = d->o.pace_gain;
