@@ -27,6 +27,7 @@ struct tile {
 	const float *weights, *bias;
 	int n_channels;
 	bool first, last; /* of the blocks */
+	bool half;        /* the output has only 8 channels more; weights and bias are zeros for the others */
 };
 
 /*
@@ -44,7 +45,7 @@ TARGET static inline __attribute__((always_inline)) void run_tile(
 		x[p] = t->x[p];
 		for (int v = 0; v < 2; v++) {
 			const __m256 start = t->first ? _mm256_loadu_ps(t->bias + 8 * v) : _mm256_setzero_ps();
-			const bool reads = !t->first || d->accumulate;
+			const bool reads = (!t->first || d->accumulate) && !(v && t->half);
 
 			sum[p][v] = reads ? _mm256_add_ps(start, _mm256_loadu_ps(t->y[p] + 8 * v)) : start;
 		}
@@ -71,7 +72,8 @@ TARGET static inline __attribute__((always_inline)) void run_tile(
 	{
 		/* the limit first: x86 gives the second operand when one is a NaN */
 		_mm256_storeu_ps(t->y[p], _mm256_min_ps(hi, _mm256_max_ps(lo, sum[p][0])));
-		_mm256_storeu_ps(t->y[p] + 8, _mm256_min_ps(hi, _mm256_max_ps(lo, sum[p][1])));
+		if (!t->half)
+			_mm256_storeu_ps(t->y[p] + 8, _mm256_min_ps(hi, _mm256_max_ps(lo, sum[p][1])));
 	}
 }
 
@@ -130,7 +132,7 @@ static void pad_band(const struct direct *d, const float *x, int64_t from, int64
 static void direct_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
 	const struct direct *d = &s->direct;
-	const int64_t groups = d->oc / DIRECT_OUT, bands = (d->out_h + d->band - 1) / d->band;
+	const int64_t groups = kerf_direct_groups(d->oc), bands = (d->out_h + d->band - 1) / d->band;
 	float *room = d->padded ? data[4] + omp_get_thread_num() * d->room : NULL;
 	int64_t there = -1; /* the band that lies in room */
 
@@ -142,6 +144,7 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 		struct tile t = {
 			.weights = data[2] + group * DIRECT_OUT * d->ic * d->kernel[0] * d->kernel[1],
 			.bias = data[3] + group * DIRECT_OUT,
+			.half = (group + 1) * DIRECT_OUT > d->oc,
 		};
 
 		if (room && there != i / groups)
@@ -163,11 +166,11 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 	const struct direct *d = &s->direct;
 	const int64_t bands = (d->out_h + d->band - 1) / d->band;
 
-	kerf_step_split(s, data, team, d->n * bands * (d->oc / DIRECT_OUT), direct_part);
+	kerf_step_split(s, data, team, d->n * bands * kerf_direct_groups(d->oc), direct_part);
 }
 
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
 {
 	return dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx2 && __builtin_cpu_supports("fma") && n->groups == 1 &&
-		n->kernel[0] * n->kernel[1] > 1 && x->dims[1] >= 16 && y->dims[1] % DIRECT_OUT == 0;
+		n->kernel[0] * n->kernel[1] > 1 && x->dims[1] >= 16 && y->dims[1] >= DIRECT_OUT && y->dims[1] % 8 == 0;
 }

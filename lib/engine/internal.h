@@ -97,6 +97,12 @@ struct reduce {
 #define DIRECT_OUT 16 /* output channels of a tile */
 #define DIRECT_IN 64  /* input channels of a block */
 
+/* Tiles of so many channels; the last may have 8. */
+static inline int64_t kerf_direct_groups(int64_t oc)
+{
+	return (oc + DIRECT_OUT - 1) / DIRECT_OUT;
+}
+
 struct direct {
 	int64_t n, h, w, ic, out_h, out_w, oc;
 	int64_t row;  /* floats in a padded row */

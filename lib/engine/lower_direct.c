@@ -11,7 +11,8 @@ static int pack_weights(struct builder *b, const struct kerf_tensor *t, struct o
 {
 	const int64_t oc = t->dims[0], ic = t->dims[1], area = t->dims[2] * t->dims[3];
 	const float *from = t->data;
-	float *to = kerf_lower_own_weight(b, kerf_tensor_bytes(t), o);
+	float *to = kerf_lower_own_weight(
+		b, (size_t)(kerf_direct_groups(oc) * DIRECT_OUT * ic * area) * sizeof(float), o);
 
 	if (!to)
 		return -ENOMEM;
@@ -19,8 +20,9 @@ static int pack_weights(struct builder *b, const struct kerf_tensor *t, struct o
 		for (int64_t first = 0; first < ic; first += DIRECT_IN)
 			for (int64_t k = 0; k < area; k++)
 				for (int64_t c = first; c < KERF_MIN(first + DIRECT_IN, ic); c++)
-					for (int64_t lane = 0; lane < DIRECT_OUT; lane++)
-						*to++ = from[((group + lane) * ic + c) * area + k];
+					for (int64_t lane = group; lane < group + DIRECT_OUT; lane++, to++)
+						if (lane < oc) /* zeros behind the last */
+							*to = from[(lane * ic + c) * area + k];
 	return 0;
 }
 
@@ -28,7 +30,7 @@ static int pack_weights(struct builder *b, const struct kerf_tensor *t, struct o
 static int add_bias(struct builder *b, const struct kerf_node *n, int64_t oc, struct operand *o)
 {
 	const int id = n->n_inputs > 2 ? n->inputs[2] : KERF_NONE;
-	float *to = kerf_lower_own_weight(b, (size_t)oc * sizeof(float), o);
+	float *to = kerf_lower_own_weight(b, (size_t)(kerf_direct_groups(oc) * DIRECT_OUT) * sizeof(float), o);
 
 	if (!to)
 		return -ENOMEM;
