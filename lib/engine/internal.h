@@ -276,6 +276,7 @@ int kerf_lower_transpose(struct builder *b, const struct kerf_node *n);
 int kerf_lower_pad(struct builder *b, const struct kerf_node *n);
 int kerf_lower_slice(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gather(struct builder *b, const struct kerf_node *n);
+int kerf_lower_depth_to_space(struct builder *b, const struct kerf_node *n);
 
 /* ---- how tensors lie (layout.c) ---- */
 

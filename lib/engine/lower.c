@@ -341,6 +341,7 @@ static int (*const lower[KERF_OP_COUNT])(struct builder *, const struct kerf_nod
 	[KERF_OP_GATHER] = kerf_lower_gather,
 	[KERF_OP_REDUCE] = kerf_lower_reduce,
 	[KERF_OP_LAYERNORM] = kerf_lower_layernorm,
+	[KERF_OP_DEPTH_TO_SPACE] = kerf_lower_depth_to_space,
 };
 
 static void find_last_uses(struct builder *b)

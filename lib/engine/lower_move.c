@@ -1,4 +1,4 @@
-/* Lowering of operators that only move values: concat, reshape, transpose, pad, slice, gather. */
+/* Lowering of operators that only move values: concat, reshape, transpose, pad, slice, gather, depth to space. */
 #include "engine/internal.h"
 
 /* A copy step over a nest that is already set up. */
@@ -252,4 +252,21 @@ int kerf_lower_gather(struct builder *b, const struct kerf_node *n)
 	if (n->inputs[2] >= 0)
 		kerf_lower_operand(s, weights);
 	return kerf_lower_tail(b, y, n->residual, n->act);
+}
+
+/* In NHWC [n][y][x][by][bx][c] becomes [n][y][by][x][bx][c]. */
+int kerf_lower_depth_to_space(struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *tx = &b->g->tensors[n->inputs[0]];
+	const int64_t h = tx->dims[2], w = tx->dims[3], bh = n->kernel[0], bw = n->kernel[1], c = tx->dims[1] / (bh * bw);
+	const int64_t line = w * bw * c; /* floats of an output row */
+	struct operand x, y;
+	int rc = input_and_output(b, n, &x, &y);
+
+	if (rc == 0)
+		rc = emit_copy(b, "depth_to_space", kerf_step_copy, y, x,
+			(struct nest){.n_dims = 4,
+				.extent = {tx->dims[0] * h, bh, w, bw * c},
+				.stride = {{bh * line, line, bw * c, 1}, {bh * line, bw * c, bh * bw * c, 1}}});
+	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
 }

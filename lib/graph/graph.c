@@ -189,6 +189,7 @@ const char *kerf_op_name(enum kerf_op op)
 		[KERF_OP_GATHER] = "gather",
 		[KERF_OP_REDUCE] = "reduce",
 		[KERF_OP_LAYERNORM] = "layernorm",
+		[KERF_OP_DEPTH_TO_SPACE] = "depth_to_space",
 	};
 
 	assert(op >= 0 && op < KERF_OP_COUNT);

@@ -58,6 +58,7 @@ enum kerf_op {
 	KERF_OP_POW, /* a, b: as ADD; a to the power of b */
 	KERF_OP_PRELU, /* a, b: as ADD; a, or a * b where a < 0 */
 	KERF_OP_MATMUL, /* a [B,M,K], b [B,K,N] -> [B,M,N]; B of one of them may be 1 */
+	KERF_OP_DEPTH_TO_SPACE, /* x [N, kh*kw*C, H, W] -> [N, C, kh*H, kw*W] by .kernel: channel (y*kw + x)*C + c goes to (y, x) */
 	KERF_OP_COUNT
 };
 

@@ -492,7 +492,7 @@ static int rearrange(struct onnx_import *imp, const Onnx__NodeProto *n, int x, c
 
 int onnx_import_depth_to_space(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
-	static const int depth_first[6] = {0, 3, 4, 1, 5, 2}, column_first[6] = {0, 1, 4, 2, 5, 3};
+	static const int column_first[6] = {0, 1, 4, 2, 5, 3};
 	static const int to_depth[6] = {0, 3, 5, 1, 2, 4};
 	const bool to_space = strcmp(n->op_type, "DepthToSpace") == 0;
 	char mode[8] = "DCR";
@@ -511,5 +511,6 @@ int onnx_import_depth_to_space(struct onnx_import *imp, const Onnx__NodeProto *n
 	const int64_t c = d[1] / (b * b), result[4] = {d[0], c, d[2] * b, d[3] * b};
 	if (strcmp(mode, "CRD") == 0)
 		return rearrange(imp, n, x, (const int64_t[]){d[0], c, b, b, d[2], d[3]}, column_first, result);
-	return rearrange(imp, n, x, (const int64_t[]){d[0], b, b, c, d[2], d[3]}, depth_first, result);
+	struct kerf_node k = {.op = KERF_OP_DEPTH_TO_SPACE, .n_inputs = 1, .inputs = {x}, .kernel = {block, block}};
+	return onnx_emit(imp, n, &k, "");
 }

@@ -496,6 +496,42 @@ static int crop(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int64_
 	return onnx_emit(imp, n, &k, "_cut");
 }
 
+/* Windows that do not overlap: each input place becomes a block of outputs, which is a 1x1 convolution. */
+static int emit_blocks(struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, bool sequence)
+{
+	const struct kerf_tensor w = imp->g->tensors[k->inputs[1]];
+	const int64_t in = w.dims[0], out = w.dims[1], area = w.dims[2] * w.dims[3];
+	struct kerf_node shuffle = {.op = KERF_OP_DEPTH_TO_SPACE, .n_inputs = 1, .kernel = {k->kernel[0], k->kernel[1]}};
+	void *to;
+
+	k->inputs[1] = onnx_new_constant(imp, n, w.name, KERF_F32, 4, (const int64_t[]){area * out, in, 1, 1}, &to);
+	for (int64_t i = 0; k->inputs[1] >= 0 && i < in * out * area; i++)
+		((float *)to)[(i % area * out + i / area % out) * in + i / (area * out)] = ((const float *)w.data)[i];
+	if (k->inputs[1] >= 0 && k->inputs[2] >= 0) {
+		const struct kerf_tensor bias = imp->g->tensors[k->inputs[2]];
+
+		if (kerf_tensor_elements(&bias) != out)
+			return onnx_fail(imp, n, "bias has %" PRId64 " values, expected %" PRId64, kerf_tensor_elements(&bias), out);
+		k->inputs[2] = onnx_new_constant(imp, n, bias.name, KERF_F32, 1, &(int64_t){area * out}, &to);
+		for (int64_t i = 0; k->inputs[2] >= 0 && i < area * out; i++)
+			((float *)to)[i] = ((const float *)bias.data)[i % out];
+	}
+	if (k->inputs[1] < 0 || k->inputs[2] < KERF_NONE)
+		return -EINVAL;
+	for (int i = 0; i < 2; i++)
+		k->kernel[i] = k->strides[i] = 1;
+	shuffle.inputs[0] = onnx_emit(imp, n, k, "_blocks");
+	return shuffle.inputs[0] < 0 ? shuffle.inputs[0] : emit_window(imp, n, &shuffle, sequence);
+}
+
+static bool is_blocks(const Onnx__NodeProto *n, const struct kerf_node *k)
+{
+	for (int i = 0; i < 2; i++)
+		if (k->kernel[i] != k->strides[i] || k->dilations[i] != 1 || k->pads[i] || k->pads[i + 2])
+			return false;
+	return k->groups == 1 && !onnx_attr(n, "output_padding") && !onnx_attr(n, "output_shape") && !onnx_attr(n, "auto_pad");
+}
+
 int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	struct kerf_node k = {.op = KERF_OP_CONV, .n_inputs = 3, .groups = 1};
@@ -508,7 +544,11 @@ int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n
 	const struct kerf_tensor *w = &imp->g->tensors[k.inputs[1]];
 	if (w->n_dims != 4 || w->dims[0] % k.groups != 0)
 		return onnx_fail(imp, n, "weights of %d dimensions in %d groups", w->n_dims, k.groups);
-	if (read_window(imp, n, &k, sequence) < 0 || transposed_pads(imp, n, &k, sequence, kind, pads) < 0)
+	if (read_window(imp, n, &k, sequence) < 0)
+		return -EINVAL;
+	if (is_blocks(n, &k))
+		return emit_blocks(imp, n, &k, sequence);
+	if (transposed_pads(imp, n, &k, sequence, kind, pads) < 0)
 		return -EINVAL;
 	for (int i = 0; i < 2; i++) {
 		if (k.strides[i] > 1 && (k.inputs[0] = spread(imp, n, k.inputs[0], 2 + i, k.strides[i])) < 0)

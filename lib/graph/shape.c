@@ -405,6 +405,23 @@ static int infer_reduce(struct inference *inf)
 	return 0;
 }
 
+static int infer_depth_to_space(struct inference *inf)
+{
+	const struct kerf_tensor *x = input(inf, 0);
+	const int64_t area = (int64_t)inf->node->kernel[0] * inf->node->kernel[1];
+
+	if (expect_rank(inf, 0, 4) < 0)
+		return -EINVAL;
+	if (inf->node->kernel[0] < 1 || inf->node->kernel[1] < 1 || x->dims[1] % area != 0)
+		return fail(inf, "blocks of %d x %d do not divide %" PRId64 " channels", inf->node->kernel[0],
+			inf->node->kernel[1], x->dims[1]);
+	same_as(inf, x);
+	inf->dims[1] /= area;
+	inf->dims[2] *= inf->node->kernel[0];
+	inf->dims[3] *= inf->node->kernel[1];
+	return 0;
+}
+
 static int infer_layernorm(struct inference *inf)
 {
 	if (expect_rank(inf, 0, 2) < 0 || expect_vector(inf, 1, input(inf, 0)->dims[1]) < 0 ||
@@ -443,6 +460,7 @@ static const struct {
 	[KERF_OP_GATHER] = {2, 3, infer_gather},
 	[KERF_OP_REDUCE] = {1, 1, infer_reduce},
 	[KERF_OP_LAYERNORM] = {1, 3, infer_layernorm},
+	[KERF_OP_DEPTH_TO_SPACE] = {1, 1, infer_depth_to_space},
 };
 
 static bool is_optional(enum kerf_op op, int i)

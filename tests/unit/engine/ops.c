@@ -325,6 +325,19 @@ static void test_gather(void)
 		}
 }
 
+static void test_depth_to_space(void)
+{
+	static const int blocks[][2] = {{1, 1}, {2, 2}, {3, 1}, {1, 2}, {2, 3}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(blocks); i++) {
+		struct ref_net net = ref_net_nchw(2, 5 * blocks[i][0] * blocks[i][1], 4, 3);
+		struct kerf_node n = {.op = KERF_OP_DEPTH_TO_SPACE, .kernel = {blocks[i][0], blocks[i][1]}};
+
+		ref_add(&net, n, ref_add_act(&net, net.g->input, acts[2]));
+		check(&net, "depth to space");
+	}
+}
+
 static void test_reduce(void)
 {
 	for (int kind = 0; kind < KERF_REDUCE_COUNT; kind++)
@@ -577,7 +590,7 @@ static void test_large_own_steps(void)
 UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_conv_with_fused_tail),
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
 	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_binary_stretches_both),
-	UNIT(test_matmul), UNIT(test_gather), UNIT(test_reduce), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),
+	UNIT(test_matmul), UNIT(test_gather), UNIT(test_depth_to_space), UNIT(test_reduce), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),
 	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_reshape), UNIT(test_softmax),
 	UNIT(test_transpose), UNIT(test_pad), UNIT(test_slice), UNIT(test_output_before_the_last_node),
 	UNIT(test_large_own_steps))

@@ -293,6 +293,20 @@ static inline void ref_gather(const struct ref *r, const struct kerf_node *n, do
 	}
 }
 
+static inline void ref_depth_to_space(const struct ref *r, const struct kerf_node *n, double *y)
+{
+	const struct kerf_tensor *tx = ref_tensor(r, n->inputs[0]), *ty = ref_tensor(r, n->output);
+	int64_t at[KERF_MAX_DIMS];
+
+	for (int64_t i = 0; i < kerf_tensor_elements(ty); i++) {
+		ref_unravel(ty, i, at);
+		const int64_t block = at[2] % n->kernel[0] * n->kernel[1] + at[3] % n->kernel[1];
+		const int64_t from[KERF_MAX_DIMS] = {
+			at[0], block * ty->dims[1] + at[1], at[2] / n->kernel[0], at[3] / n->kernel[1]};
+		y[i] = r->v[n->inputs[0]][ref_ravel(tx, from)];
+	}
+}
+
 static inline void ref_reduce(const struct ref *r, const struct kerf_node *n, double *y)
 {
 	const struct kerf_tensor *tx = ref_tensor(r, n->inputs[0]), *ty = ref_tensor(r, n->output);
@@ -362,6 +376,7 @@ static inline void ref_node(const struct ref *r, const struct kerf_node *n)
 	case KERF_OP_MATMUL: ref_matmul(r, n, y); break;
 	case KERF_OP_GATHER: ref_gather(r, n, y); break;
 	case KERF_OP_REDUCE: ref_reduce(r, n, y); break;
+	case KERF_OP_DEPTH_TO_SPACE: ref_depth_to_space(r, n, y); break;
 	case KERF_OP_LAYERNORM: ref_layernorm(r, n, y); break;
 	case KERF_OP_MAXPOOL:
 	case KERF_OP_AVGPOOL:
