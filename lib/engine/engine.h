@@ -37,7 +37,8 @@ struct kerf_engine_options {
 /*
  * Compiles an optimised graph. An operator or shape that it cannot run is one line naming the
  * node. A primitive that falls back to a reference implementation is an error as well when the
- * CPU has AVX2 or better. NULL on error.
+ * CPU has AVX2 or better; a convolution that oneDNN has only its `gemm` for runs, more slowly, and
+ * the step's name says so. NULL on error.
  */
 struct kerf_engine *kerf_engine_compile(const struct kerf_graph *g,
 	const struct kerf_engine_options *options, struct kerf_err *err);
