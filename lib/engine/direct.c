@@ -16,7 +16,6 @@
 #include <math.h>
 #include <omp.h>
 
-#define TARGET __attribute__((target("avx2,fma")))
 /* oneDNN's code is not instrumented either: a network under the sanitizers has to keep up with its tests' clocks. */
 #define KERNEL __attribute__((target("avx2,fma"), no_sanitize("address", "undefined")))
 #define PLACES 6
