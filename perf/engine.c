@@ -36,7 +36,7 @@ static const char *const networks[] = {"mobilenet-v1", "mobilenet-v2", "mobilene
 #define MAX_ROUNDS 101
 
 struct options {
-	const char *library, *network, *input_shape, *input;
+	const char *runtime, *network, *input_shape, *input;
 	unsigned threads;
 	bool check;
 };
@@ -320,19 +320,19 @@ int main(int argc, char **argv)
 	uint64_t n;
 
 	perf_begin(&p, "engine", usage, &argc, argv);
-	perf_take_option(&p, &argc, argv, "--onnxruntime", &opt.library);
+	perf_take_option(&p, &argc, argv, "--onnxruntime", &opt.runtime);
 	perf_take_option(&p, &argc, argv, "--network", &opt.network);
 	perf_take_option(&p, &argc, argv, "--input-shape", &opt.input_shape);
 	perf_take_option(&p, &argc, argv, "--input", &opt.input);
 	perf_take_option(&p, &argc, argv, "--threads", &threads);
 	opt.check = perf_take_flag(&argc, argv, "--check");
 	perf_no_more_options(&p, argc, argv);
-	if (!opt.library)
+	if (!opt.runtime)
 		perf_usage(&p, "--onnxruntime", "is missing");
 	if (kerf_parse_u64(threads, &n) < 0 || n < 1 || n > 256)
 		perf_usage(&p, "--threads", "1 to 256 expected");
 	opt.threads = (unsigned)n;
-	struct ort *o = ort_open(opt.library, &err);
+	struct ort *o = ort_open(opt.runtime, &err);
 	if (!o)
 		perf_fail(&p, "%s", err.text);
 	const double peak = opt.check ? 0 : peak_rate(opt.threads);

@@ -303,8 +303,7 @@ static int emit_reduce(struct onnx_import *imp, const Onnx__NodeProto *n, int x,
 	return onnx_emit(imp, n, &k, suffix);
 }
 
-/* Without the dimensions in `axes`, which are 1. */
-static int drop_axes(struct onnx_import *imp, const Onnx__NodeProto *n, int x, unsigned axes)
+int onnx_drop_axes(struct onnx_import *imp, const Onnx__NodeProto *n, int x, unsigned axes)
 {
 	const struct kerf_tensor *t = &imp->g->tensors[x];
 	int64_t dims[KERF_MAX_DIMS];
@@ -395,7 +394,7 @@ int onnx_import_reduce(struct onnx_import *imp, const Onnx__NodeProto *n)
 	if (count == 0 && !noop)
 		axes = (1u << n_dims) - 1;
 	const int y = emit_named_reduce(imp, n, x, axes, keepdims ? "" : "_kept");
-	return y < 0 || keepdims ? y : drop_axes(imp, n, y, axes);
+	return y < 0 || keepdims ? y : onnx_drop_axes(imp, n, y, axes);
 }
 
 /* The index as a number of f32, which is exact up to 2^24. */
@@ -418,7 +417,7 @@ int onnx_import_arg(struct onnx_import *imp, const Onnx__NodeProto *n)
 		y = emit_with_scalar(imp, n, KERF_OP_MUL, y, -1, "_negated");
 	if (last && y >= 0)
 		y = emit_with_scalar(imp, n, KERF_OP_ADD, y, size - 1, keepdims ? "" : "_counted");
-	return y < 0 || keepdims ? y : drop_axes(imp, n, y, 1u << axis);
+	return y < 0 || keepdims ? y : onnx_drop_axes(imp, n, y, 1u << axis);
 }
 
 /* ---- softmax ---- */

@@ -212,6 +212,8 @@ int onnx_as_floats(struct onnx_import *imp, const Onnx__NodeProto *n, int x);
 int onnx_emit_cast(struct onnx_import *imp, const Onnx__NodeProto *n, int x, enum kerf_dtype dtype, bool truth);
 /* x stretched by numpy's rules where its dimensions are 1. */
 int onnx_emit_expand(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int n_dims, const int64_t *dims);
+/* x without the dimensions in the mask `axes`, which are 1. */
+int onnx_drop_axes(struct onnx_import *imp, const Onnx__NodeProto *n, int x, unsigned axes);
 /* x backwards along an axis. */
 int onnx_emit_reversed(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis);
 /* count indices >= 0 along an axis, which becomes the dimensions of the list. */

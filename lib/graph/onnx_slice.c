@@ -159,17 +159,6 @@ int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n)
 	return first;
 }
 
-static int drop_axis(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis)
-{
-	int64_t dims[KERF_MAX_DIMS];
-	int n_dims = 0;
-
-	for (int i = 0; i < imp->g->tensors[x].n_dims; i++)
-		if (i != axis)
-			dims[n_dims++] = imp->g->tensors[x].dims[i];
-	return onnx_emit_reshape(imp, n, x, n_dims, dims, "");
-}
-
 /* Constant indices; in even steps they are a slice. */
 int onnx_import_gather(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
@@ -200,5 +189,5 @@ int onnx_import_gather(struct onnx_import *imp, const Onnx__NodeProto *n)
 	k.steps[axis] = count > 1 ? (int)(at[1] - at[0]) : 1;
 	k.counts[axis] = (int)count;
 	const int part = onnx_emit(imp, n, &k, list.n_dims ? "" : "_part");
-	return part < 0 || list.n_dims ? part : drop_axis(imp, n, part, axis);
+	return part < 0 || list.n_dims ? part : onnx_drop_axes(imp, n, part, 1u << axis);
 }
