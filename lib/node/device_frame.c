@@ -302,7 +302,8 @@ static void learn_result_span(struct kerf_device *d, const struct frame *f, uint
 {
 	const struct kerf_receiver *r = &f->receiver;
 
-	if (d->output_values * sizeof(float) < LARGE_RESULT || !r->active || r->received < 2)
+	/* A slot's receiver holds the last result that it took until the next one begins. */
+	if (d->output_values * sizeof(float) < LARGE_RESULT || !r->active || r->frame != f->number || r->received < 2)
 		return;
 	const double span_ns = (double)(now - r->started_ns) * (r->layout.n_packets - 1) / (r->received - 1);
 	d->result_span_ns += (d->result_span_ns > 0 ? RESULT_GAIN : 1) * (span_ns - d->result_span_ns);

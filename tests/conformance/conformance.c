@@ -280,6 +280,7 @@ static enum result compare(struct trial *t, const struct kerf_tensor *out, const
 {
 	size_t n = 0;
 	double *expected = numbers_of(t->output, &n);
+	const bool exact = t->output && t->output->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
 	enum result result = FAILED;
 
 	if (!expected) {
@@ -294,7 +295,7 @@ static enum result compare(struct trial *t, const struct kerf_tensor *out, const
 	for (size_t i = 0; i < n; i++) {
 		const float is = values[place(out, i)];
 
-		if (!is_close(is, (float)expected[i])) {
+		if (exact ? is != (float)expected[i] : !is_close(is, (float)expected[i])) {
 			snprintf(t->why, sizeof(t->why), "value %zu of %zu is %.9g, expected %.9g", i, n, (double)is,
 				expected[i]);
 			goto out;
