@@ -125,11 +125,9 @@ int onnx_emit_binary(struct onnx_import *imp, const Onnx__NodeProto *n, enum ker
 	const char *suffix)
 {
 	const struct kerf_tensor *a = &imp->g->tensors[first], *b = &imp->g->tensors[second];
-	const bool commutes = op == KERF_OP_ADD || op == KERF_OP_MUL;
-	const bool swap = commutes && !a->data == !b->data ? !broadcasts_to(b, a) && broadcasts_to(a, b) : a->data != NULL;
-	struct kerf_node k = {.op = op,
-		.n_inputs = 2,
-		.inputs = {commutes && swap ? second : first, commutes && swap ? first : second}};
+	const bool commutes = op == KERF_OP_ADD || op == KERF_OP_MUL, alike = !a->data == !b->data;
+	const bool swap = commutes && (alike ? !broadcasts_to(b, a) && broadcasts_to(a, b) : a->data != NULL);
+	struct kerf_node k = {.op = op, .n_inputs = 2, .inputs = {swap ? second : first, swap ? first : second}};
 
 	return onnx_emit(imp, n, &k, suffix);
 }
