@@ -59,8 +59,9 @@ struct session {
 	uint64_t asked_ns;  /* when it was asked last */
 	unsigned asks;      /* in this state */
 	uint64_t heard_ns;
-	unsigned unheard;   /* frames in a row that the server gave no sign on, one after another */
-	uint64_t unheard_ns; /* when the last of them was given up */
+	unsigned unheard;         /* silences in a row that were long enough to tell */
+	uint64_t silence_ns;      /* the one since, while frames were away */
+	uint64_t silent_until_ns; /* it counts up to here */
 	bool bye_due;
 	char refusal[126];
 };

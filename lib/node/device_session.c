@@ -16,6 +16,7 @@ static void enter(struct session *s, enum kerf_session_state state)
 	s->state = state;
 	s->retry_ns = 0;
 	s->unheard = s->asks = 0;
+	s->silence_ns = 0;
 }
 
 void session_begin(struct kerf_device *d)

@@ -214,22 +214,28 @@ static void learn_from_server(struct kerf_device *d, const struct frame *f, uint
 			(double)(now - f->arrived_ns - way_ns));
 }
 
-/* The frame is over. Twice no sign at all, for as long as makes a result late or for twice as long as a sign may take,
- * ends the session. */
+/*
+ * The frame is over. Twice no sign at all, for as long as makes a result late or for twice as long as a sign may take,
+ * ends the session. Frames that the device finishes sooner add up their silence; frames that were away together met
+ * the same one, which counts once.
+ */
 static void count_silence(struct kerf_device *d, const struct frame *f, uint64_t now)
 {
 	struct session *s = &d->session;
+	const uint64_t enough_ns = KERF_MIN(f->late_at_ns - f->sent_ns, 2 * (f->sign_due_ns - f->sent_ns));
 
 	if (s->state != KERF_SESSION_READY)
 		return;
 	if (s->heard_ns >= f->sent_ns) {
 		s->unheard = 0;
+		s->silence_ns = 0;
 		return;
 	}
-	/* Frames that were away together met the same silence: it counts once. */
-	if (now < KERF_MIN(f->late_at_ns, 2 * f->sign_due_ns - f->sent_ns) || f->sent_ns < s->unheard_ns)
+	s->silence_ns += now - KERF_MAX(f->sent_ns, s->silent_until_ns);
+	s->silent_until_ns = now;
+	if (s->silence_ns < enough_ns)
 		return;
-	s->unheard_ns = now;
+	s->silence_ns = 0;
 	if (++s->unheard >= UNHEARD_FRAMES)
 		session_lost(d, now);
 }

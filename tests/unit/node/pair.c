@@ -153,6 +153,24 @@ static void test_a_dead_server_is_replaced(void)
 	world_destroy(w);
 }
 
+/* A device that computes beside every frame finishes each before the server's silence on it says anything. */
+static void test_a_dead_server_of_a_fast_device(void)
+{
+	static const struct kerf_linkem_step slow[] = {{0, 10000000}};
+	struct world *w = world_create((struct world_options){.frames = 60, .period_ns = 100 * MS,
+		.slowdown = 1, .race_share = 1e-9, .steps = slow, .n_steps = 1, .delay_ns = 500000,
+		.policy = {.mode = KERF_PLAN_OFFLOAD, .fixed_codec = -1, .hedge_factor = 2}});
+
+	world_run(w, 2050 * MS);
+	CU_ASSERT_EQUAL(kerf_device_session(w->device), KERF_SESSION_READY);
+	world_kill_server(w);
+	world_run(w, 4000 * MS);
+	CU_ASSERT_NOT_EQUAL(kerf_device_session(w->device), KERF_SESSION_READY);
+	CU_ASSERT_TRUE(world_run(w, UINT64_MAX));
+	check_all_done(w);
+	world_destroy(w);
+}
+
 /* A restarted server does not know the session; nothing else tells the device so. */
 static void test_a_server_restarted_at_once(void)
 {
@@ -271,7 +289,8 @@ static void test_damaged_packets_do_no_harm(void)
 UNIT_MAIN("node", UNIT(test_frames_are_computed_remotely), UNIT(test_the_cut_follows_the_link),
 	UNIT(test_every_cut_arrives_intact), UNIT(test_lost_packets_are_repeated),
 	UNIT(test_a_queue_smaller_than_a_frame), UNIT(test_an_outage_delays_but_loses_nothing),
-	UNIT(test_a_dead_server_is_replaced), UNIT(test_a_server_restarted_at_once),
+	UNIT(test_a_dead_server_is_replaced), UNIT(test_a_dead_server_of_a_fast_device),
+	UNIT(test_a_server_restarted_at_once),
 	UNIT(test_another_model_is_refused_by_name), UNIT(test_cancelled_frames_free_the_server),
 	UNIT(test_several_frames_in_flight), UNIT(test_the_same_run_twice),
 	UNIT(test_damaged_packets_do_no_harm))
