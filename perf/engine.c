@@ -241,6 +241,8 @@ static double timed(const struct subject *s, bool kerf)
 	const struct timespec pause = {.tv_nsec = PAUSE_NS};
 	struct kerf_err err = {0};
 
+	if (kerf)
+		set_input(s); /* later layers may have taken its place */
 	nanosleep(&pause, NULL);
 	const uint64_t start = perf_clock_ns();
 	if (kerf ? kerf_engine_run(s->c, 0, (unsigned)s->g->n_nodes) < 0 : ort_run(s->n, &err) < 0)
@@ -298,7 +300,6 @@ static void compare(struct perf *p, struct ort *o, const char *name, const struc
 		close_subject(&s);
 		perf_fail(p, "%s", err.text);
 	}
-	set_input(&s);
 	timed(&s, true);
 	timed(&s, false);
 	const char *slash = strrchr(name, '/');
