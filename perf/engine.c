@@ -28,8 +28,8 @@ static const char usage[] =
 	"  --check             only whether the outputs agree\n";
 
 static const char *const networks[] = {"mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small", "mobilenet-v3-large",
-	"efficientnet-b0", "efficientnet-v2-s", "resnet-18", "resnet-50", "regnet-y-400mf", "squeezenet-1.1",
-	"vgg-16"};
+	"efficientnet-b0", "efficientnet-v2-s", "resnet-18", "resnet-50", "regnet-y-400mf", "densenet-121",
+	"googlenet", "inception-v3", "squeezenet-1.1", "vgg-16"};
 
 #define PAUSE_NS 3000000
 #define MAX_ERROR 1e-4

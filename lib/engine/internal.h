@@ -122,6 +122,7 @@ struct layernorm {
 
 struct channels {
 	int64_t outer, c, inner; /* memory order: outer x c x inner */
+	float lo;                /* no result is smaller */
 };
 
 struct step;
@@ -254,7 +255,6 @@ bool kerf_tail_eltwise(struct kerf_act act, struct dnn_tail *tail);
 /* lower_dnn.c */
 int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
-int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 /* lower_direct.c */
@@ -265,7 +265,7 @@ bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, c
 int kerf_lower_act(struct builder *b, const struct kerf_node *n);
 int kerf_lower_binary(struct builder *b, const struct kerf_node *n);
 int kerf_lower_batchnorm(struct builder *b, const struct kerf_node *n);
-/* Averages, and maxima that oneDNN has no fast code for. */
+/* Averages and maxima: oneDNN's maxima take up to six times as long. */
 int kerf_lower_pool(struct builder *b, const struct kerf_node *n);
 int kerf_lower_reduce(struct builder *b, const struct kerf_node *n);
 int kerf_lower_layernorm(struct builder *b, const struct kerf_node *n);

@@ -329,7 +329,7 @@ static int (*const lower[KERF_OP_COUNT])(struct builder *, const struct kerf_nod
 	[KERF_OP_POW] = kerf_lower_binary,
 	[KERF_OP_PRELU] = kerf_lower_binary,
 	[KERF_OP_MATMUL] = kerf_lower_matmul,
-	[KERF_OP_MAXPOOL] = kerf_lower_maxpool,
+	[KERF_OP_MAXPOOL] = kerf_lower_pool,
 	[KERF_OP_AVGPOOL] = kerf_lower_pool,
 	[KERF_OP_GLOBAL_AVGPOOL] = kerf_lower_pool,
 	[KERF_OP_CONCAT] = kerf_lower_concat,

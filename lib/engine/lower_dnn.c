@@ -1,4 +1,4 @@
-/* Lowering of what oneDNN runs: convolution, inner product, matrix product, maximum pooling, softmax. */
+/* Lowering of what oneDNN runs: convolution, inner product, matrix product, softmax. */
 #include "engine/internal.h"
 
 #include <assert.h>
@@ -365,7 +365,7 @@ int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
 	return rc;
 }
 
-/* ---- maximum pooling and softmax ---- */
+/* ---- softmax ---- */
 
 static int emit_unary(struct builder *b, const char *what, const struct kerf_node *n,
 	const struct dnn_op *op)
@@ -391,29 +391,6 @@ static int emit_unary(struct builder *b, const char *what, const struct kerf_nod
 	if (rc == 0)
 		rc = add_arg(b, s, DNNL_ARG_DST, &op->dst, y);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
-}
-
-int kerf_lower_maxpool(struct builder *b, const struct kerf_node *n)
-{
-	struct dnn_op op = {.kind = DNN_MAX_POOL};
-
-	/* oneDNN has its reference code only, or code for AVX2 that takes several times as long. */
-	if (n->dilations[0] > 1 || n->dilations[1] > 1 || dnnl_get_effective_cpu_isa() == dnnl_cpu_isa_avx2)
-		return kerf_lower_pool(b, n);
-	dnnl_status_t status = nhwc_md(&b->g->tensors[n->inputs[0]], &op.src);
-	if (status == dnnl_success)
-		status = nhwc_md(&b->g->tensors[n->output], &op.dst);
-	for (int i = 0; i < 2; i++) {
-		op.kernel[i] = n->kernel[i];
-		op.strides[i] = n->strides[i];
-		op.dilates[i] = n->dilations[i] - 1;
-		op.pad_begin[i] = n->pads[i];
-		op.pad_end[i] = n->pads[i + 2];
-	}
-	int rc = status == dnnl_success ? emit_unary(b, "maxpool", n, &op)
-					: dnn_fail(b, status, "pooling");
-	dnn_op_free(&op);
-	return rc;
 }
 
 /* outer x axis x inner as memory has them */

@@ -114,14 +114,16 @@ int kerf_lower_batchnorm(struct builder *b, const struct kerf_node *n)
 	struct step *s = kerf_lower_step(b, "batchnorm", kerf_step_scale_shift);
 	if (!s)
 		return -ENOMEM;
-	s->channels = (struct channels){.outer = t->dims[0], .c = t->dims[1], .inner = 1};
+	const bool rectified = n->act.kind == KERF_ACT_RELU && n->residual < 0;
+	s->channels = (struct channels){
+		.outer = t->dims[0], .c = t->dims[1], .inner = 1, .lo = rectified ? 0 : -INFINITY};
 	for (int i = 2; i < t->n_dims; i++)
 		*(t->n_dims == 4 ? &s->channels.outer : &s->channels.inner) *= t->dims[i];
 	kerf_lower_operand(s, y);
 	kerf_lower_operand(s, x);
 	kerf_lower_operand(s, scale_shift[0]);
 	kerf_lower_operand(s, scale_shift[1]);
-	return kerf_lower_tail(b, y, n->residual, n->act);
+	return kerf_lower_tail(b, y, n->residual, rectified ? (struct kerf_act){0} : n->act);
 }
 
 /* ---- pooling, global or by window ---- */

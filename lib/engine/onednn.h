@@ -33,14 +33,14 @@ struct dnn_tail {
 	float alpha, beta;
 };
 
-enum dnn_kind { DNN_CONV, DNN_INNER_PRODUCT, DNN_MAX_POOL, DNN_SOFTMAX, DNN_MATMUL };
+enum dnn_kind { DNN_CONV, DNN_INNER_PRODUCT, DNN_SOFTMAX, DNN_MATMUL };
 
 /* An operation by its operands; unused fields stay zero. */
 struct dnn_op {
 	enum dnn_kind kind;
 	struct dnn_md src, weights, bias, dst;
 	bool has_bias;
-	dnnl_dims_t strides, dilates, kernel, pad_begin, pad_end; /* dilates: 0 = dense */
+	dnnl_dims_t strides, dilates, pad_begin, pad_end; /* dilates: 0 = dense */
 	int axis;
 	struct dnn_tail tail;
 };

@@ -42,7 +42,6 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
 union dnn_op_desc {
 	dnnl_convolution_desc_t conv;
 	dnnl_inner_product_desc_t inner_product;
-	dnnl_pooling_v2_desc_t pool;
 	dnnl_softmax_v2_desc_t softmax;
 	dnnl_matmul_desc_t matmul;
 };
@@ -60,10 +59,6 @@ static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, union dnn_o
 	case DNN_INNER_PRODUCT:
 		return dnnl_inner_product_forward_desc_init(&desc->inner_product,
 			dnnl_forward_inference, &op->src.md, &op->weights.md, bias, &op->dst.md);
-	case DNN_MAX_POOL:
-		return dnnl_pooling_v2_forward_desc_init(&desc->pool, dnnl_forward_inference,
-			dnnl_pooling_max, &op->src.md, &op->dst.md, op->strides, op->kernel,
-			op->dilates, op->pad_begin, op->pad_end);
 	case DNN_SOFTMAX:
 		return dnnl_softmax_v2_forward_desc_init(&desc->softmax, dnnl_forward_inference,
 			dnnl_softmax_accurate, &op->src.md, &op->dst.md, op->axis);

@@ -54,10 +54,6 @@ static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, dnnl_primit
 	case DNN_INNER_PRODUCT:
 		return dnnl_inner_product_forward_primitive_desc_create(pd, engine,
 			dnnl_forward_inference, op->src.md, op->weights.md, bias, op->dst.md, attr);
-	case DNN_MAX_POOL:
-		return dnnl_pooling_forward_primitive_desc_create(pd, engine,
-			dnnl_forward_inference, dnnl_pooling_max, op->src.md, op->dst.md,
-			op->strides, op->kernel, op->dilates, op->pad_begin, op->pad_end, attr);
 	case DNN_SOFTMAX:
 		return dnnl_softmax_forward_primitive_desc_create(pd, engine,
 			dnnl_forward_inference, dnnl_softmax_accurate, op->src.md, op->dst.md,

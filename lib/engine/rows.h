@@ -25,8 +25,8 @@ struct kerf_rows {
 	void (*mul)(const float *a, const float *b, float *y, size_t n);
 	void (*add_one)(const float *a, float b, float *y, size_t n); /* the same b for all */
 	void (*mul_one)(const float *a, float b, float *y, size_t n);
-	void (*scale_shift)(
-		const float *x, const float *scale, const float *shift, float *y, size_t n);
+	/* y = the larger of x * scale + shift and lo, which may be -INFINITY */
+	void (*scale_shift)(const float *x, const float *scale, const float *shift, float lo, float *y, size_t n);
 	/* y[c] = scale * sum over the window of x[c]; row sums first, then their sum. */
 	void (*average)(const struct kerf_window *w, const float *x, float *y, size_t n);
 	/* y[c] = the largest x[c] in the window */

@@ -156,14 +156,16 @@ static void scale_shift_part(const struct step *s, float *const *data, int64_t f
 
 	for (int64_t o = from; o < to; o++) {
 		if (ch->inner == 1) {
-			rows->scale_shift(x, scale, shift, y, (size_t)ch->c);
+			rows->scale_shift(x, scale, shift, ch->lo, y, (size_t)ch->c);
 			x += ch->c;
 			y += ch->c;
 			continue;
 		}
 		for (int64_t c = 0; c < ch->c; c++)
-			for (int64_t i = 0; i < ch->inner; i++)
-				*y++ = fmaf(*x++, scale[c], shift[c]);
+			for (int64_t i = 0; i < ch->inner; i++) {
+				const float v = fmaf(*x++, scale[c], shift[c]);
+				*y++ = v < ch->lo ? ch->lo : v;
+			}
 	}
 }
 
@@ -199,29 +201,41 @@ static struct side clip_side(const struct pool *a, int axis, int64_t out)
 /* One part is a block of channels at one output position. */
 #define CHANNEL_BLOCK 64
 
+/* The window of an output position: from its first place inside the input on, which *at is. */
+static struct kerf_window window_at(const struct pool *a, int64_t position, int64_t *at)
+{
+	const int64_t ox = position % a->out_w, oy = position / a->out_w % a->out_h;
+	const int64_t image = position / (a->out_w * a->out_h);
+	const struct side y = clip_side(a, 0, oy), x = clip_side(a, 1, ox);
+
+	*at = ((image * a->h + y.first) * a->w + x.first) * a->c;
+	return (struct kerf_window){
+		.rows = (size_t)y.n_inside,
+		.columns = (size_t)x.n_inside,
+		.row_step = (size_t)(a->dilations[0] * a->w * a->c),
+		.column_step = (size_t)(a->dilations[1] * a->c),
+		.scale = 1.0f / (float)(y.n_counted * x.n_counted),
+	};
+}
+
 static void pool_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
 	const struct pool *a = &s->pool;
 	const struct kerf_rows *rows = kerf_rows();
-	int64_t blocks = (a->c + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
+	const int64_t blocks = (a->c + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
 	void (*pool)(const struct kerf_window *, const float *, float *, size_t) =
 		a->max ? rows->maximum : rows->average;
+	int64_t i = from;
 
-	for (int64_t i = from; i < to; i++) {
-		int64_t c = i % blocks * CHANNEL_BLOCK, position = i / blocks;
-		int64_t ox = position % a->out_w, oy = position / a->out_w % a->out_h;
-		int64_t image = position / (a->out_w * a->out_h);
-		struct side y = clip_side(a, 0, oy), x = clip_side(a, 1, ox);
-		struct kerf_window w = {
-			.rows = (size_t)y.n_inside,
-			.columns = (size_t)x.n_inside,
-			.row_step = (size_t)(a->dilations[0] * a->w * a->c),
-			.column_step = (size_t)(a->dilations[1] * a->c),
-			.scale = 1.0f / (float)(y.n_counted * x.n_counted),
-		};
-		int64_t at = ((image * a->h + y.first) * a->w + x.first) * a->c + c;
-		pool(&w, data[1] + at, data[0] + position * a->c + c,
-			(size_t)KERF_MIN(a->c - c, CHANNEL_BLOCK));
+	while (i < to) {
+		const int64_t position = i / blocks, end = KERF_MIN(to, (position + 1) * blocks);
+		int64_t at;
+		const struct kerf_window w = window_at(a, position, &at);
+
+		for (; i < end; i++) {
+			const int64_t c = (i - position * blocks) * CHANNEL_BLOCK;
+			pool(&w, data[1] + at + c, data[0] + position * a->c + c, (size_t)KERF_MIN(a->c - c, CHANNEL_BLOCK));
+		}
 	}
 }
 

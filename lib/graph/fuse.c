@@ -1,5 +1,5 @@
 /*
- * Fusing: nodes that a convolution, GEMM, ADD or MUL can do on its way out.
+ * Fusing: nodes that a convolution, GEMM, ADD, MUL or BATCHNORM can do on its way out.
  */
 #include "graph/rewrite.h"
 
@@ -150,7 +150,7 @@ static void fuse_activation(struct rewrite *r, struct kerf_node *act)
 	if (!p || r->uses[act->inputs[0]] != 1 || p->act.kind != KERF_ACT_NONE)
 		return;
 	if (p->op != KERF_OP_CONV && p->op != KERF_OP_GEMM && p->op != KERF_OP_ADD &&
-		p->op != KERF_OP_MUL)
+		p->op != KERF_OP_MUL && p->op != KERF_OP_BATCHNORM)
 		return;
 	p->act = act->act;
 	rewrite_absorb(r, p, act);

@@ -13,6 +13,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PICTURES 4
 #define OCTAVES 7 /* block sizes 64, 32, ... 1 */
@@ -98,9 +99,17 @@ static void add_tap(const struct kerf_node *n, const struct map *in, const float
 	}
 }
 
-static int64_t slide(int64_t in, const struct kerf_node *n)
+/* What a window makes of a side of `in` pixels. axis: 0 down, 1 across. */
+static int64_t slide(int64_t in, const struct kerf_node *n, int axis)
 {
-	return (in + 2 * n->pads[0] - n->kernel[0]) / n->strides[0] + 1;
+	return (in + n->pads[axis] + n->pads[axis + 2] - n->kernel[axis]) / n->strides[axis] + 1;
+}
+
+static int create_slid_map(struct calibration *c, const struct kerf_node *n, int64_t channels)
+{
+	const struct map *in = &c->maps[n->inputs[0]];
+
+	return create_map(c, n->output, channels, slide(in->h, n, 0), slide(in->w, n, 1));
 }
 
 static int run_conv(struct calibration *c, const struct kerf_node *n)
@@ -111,7 +120,7 @@ static int run_conv(struct calibration *c, const struct kerf_node *n)
 	int64_t depth = weights->dims[1], per_group = weights->dims[0] / n->groups;
 	const float *w = weights->data;
 
-	if (create_map(c, n->output, weights->dims[0], slide(in->h, n), slide(in->w, n)) < 0)
+	if (create_slid_map(c, n, weights->dims[0]) < 0)
 		return -ENOMEM;
 	const struct map *out = &c->maps[n->output];
 	for (int64_t o = 0; o < out->channels; o++) {
@@ -235,26 +244,45 @@ static int run_global_avgpool(struct calibration *c, const struct kerf_node *n)
 	return 0;
 }
 
-/* Behind a ReLU: zero stands for what lies outside. */
-static int run_maxpool(struct calibration *c, const struct kerf_node *n)
+/* Zero stands for what lies outside: it counts in an average, and maxima come behind a ReLU. */
+static int run_pool(struct calibration *c, const struct kerf_node *n)
 {
 	const struct map *in = &c->maps[n->inputs[0]];
+	const int taps = n->kernel[0] * n->kernel[1];
 
-	if (create_map(c, n->output, in->channels, slide(in->h, n), slide(in->w, n)) < 0)
+	if (create_slid_map(c, n, in->channels) < 0)
 		return -ENOMEM;
 	const struct map *out = &c->maps[n->output];
 	for (int64_t i = 0; i < out->channels * area_of(out); i++) {
 		int64_t ch = i / area_of(out), y = i / out->w % out->h, x = i % out->w;
-		for (int k = 0; k < n->kernel[0] * n->kernel[1]; k++) {
+		float *to = out->v + i * PICTURES;
+		for (int k = 0; k < taps; k++) {
 			int64_t iy = y * n->strides[0] - n->pads[0] + k / n->kernel[1];
 			int64_t ix = x * n->strides[1] - n->pads[1] + k % n->kernel[1];
 			if (iy < 0 || iy >= in->h || ix < 0 || ix >= in->w)
 				continue;
 			const float *from = in->v + ((ch * in->h + iy) * in->w + ix) * PICTURES;
 			for (int lane = 0; lane < PICTURES; lane++)
-				out->v[i * PICTURES + lane] =
-					KERF_MAX(out->v[i * PICTURES + lane], from[lane]);
+				to[lane] = n->op == KERF_OP_MAXPOOL ? KERF_MAX(to[lane], from[lane])
+								    : to[lane] + from[lane] / (float)taps;
 		}
+	}
+	return 0;
+}
+
+static int run_concat(struct calibration *c, const struct kerf_node *n)
+{
+	const struct map *first = &c->maps[n->inputs[0]];
+
+	if (create_map(c, n->output, c->z->g->tensors[n->output].dims[1], first->h, first->w) < 0)
+		return -ENOMEM;
+	float *to = c->maps[n->output].v;
+	for (int i = 0; i < n->n_inputs; i++) {
+		const struct map *in = &c->maps[n->inputs[i]];
+		const size_t values = (size_t)(in->channels * area_of(in) * PICTURES);
+
+		memcpy(to, in->v, values * sizeof(*to));
+		to += values;
 	}
 	return 0;
 }
@@ -265,7 +293,9 @@ static int run_node(struct calibration *c, const struct kerf_node *n)
 
 	switch (n->op) {
 	case KERF_OP_CONV: return run_conv(c, n);
-	case KERF_OP_MAXPOOL: return run_maxpool(c, n);
+	case KERF_OP_MAXPOOL:
+	case KERF_OP_AVGPOOL: return run_pool(c, n);
+	case KERF_OP_CONCAT: return run_concat(c, n);
 	case KERF_OP_GLOBAL_AVGPOOL: return run_global_avgpool(c, n);
 	default: break;
 	}

@@ -32,9 +32,10 @@ struct zoo_value {
 	bool rectified;     /* comes from ReLU or SiLU: the mean is far above 0 */
 };
 
-/* Square kernels; zero fields: stride 1, pad 0, groups 1, mean_square 1, no bias. */
+/* Square kernels unless `across` is set; zero fields: stride 1, pad 0, groups 1, mean_square 1, no bias. */
 struct zoo_conv_spec {
 	int out, kernel, stride, pad, groups;
+	int across, pad_across; /* kernel and pad along a row, where they differ */
 	double mean_square; /* that the output shall have */
 	bool bias;
 };
@@ -51,10 +52,13 @@ struct zoo_value zoo_act(struct zoo *z, const char *name, struct zoo_value x,
 	enum zoo_act_kind kind);
 struct zoo_value zoo_add(struct zoo *z, const char *name, struct zoo_value a, struct zoo_value b);
 struct zoo_value zoo_mul(struct zoo *z, const char *name, struct zoo_value a, struct zoo_value b);
-struct zoo_value zoo_concat(struct zoo *z, const char *name, struct zoo_value a,
-	struct zoo_value b);
+struct zoo_value zoo_concat(struct zoo *z, const char *name, int n, const struct zoo_value *x);
 struct zoo_value zoo_maxpool(struct zoo *z, const char *name, struct zoo_value x, int kernel,
 	int stride, int pad);
+/* Windows that do not fit count as well (ceil_mode). */
+struct zoo_value zoo_maxpool_ceil(struct zoo *z, const char *name, struct zoo_value x, int kernel, int stride);
+/* What is padded counts. */
+struct zoo_value zoo_avgpool(struct zoo *z, const char *name, struct zoo_value x, int kernel, int stride, int pad);
 struct zoo_value zoo_global_avgpool(struct zoo *z, const char *name, struct zoo_value x);
 struct zoo_value zoo_flatten(struct zoo *z, const char *name, struct zoo_value x);
 struct zoo_value zoo_gemm(struct zoo *z, const char *name, struct zoo_value x, int out,
@@ -89,6 +93,9 @@ struct zoo_value zoo_efficientnet_v2_b(struct zoo *z, int variant);
 struct zoo_value zoo_efficientnet_v2(struct zoo *z, int variant);
 struct zoo_value zoo_resnet(struct zoo *z, int variant);
 struct zoo_value zoo_regnet_y_400mf(struct zoo *z, int variant);
+struct zoo_value zoo_densenet_121(struct zoo *z, int variant);
+struct zoo_value zoo_googlenet(struct zoo *z, int variant);
+struct zoo_value zoo_inception_v3(struct zoo *z, int variant);
 struct zoo_value zoo_squeezenet_1_1(struct zoo *z, int variant);
 struct zoo_value zoo_vgg(struct zoo *z, int variant);
 

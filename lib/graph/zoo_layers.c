@@ -157,10 +157,11 @@ struct zoo_value zoo_conv(struct zoo *z, const char *name, struct zoo_value x,
 {
 	double mean_square = spec->mean_square > 0 ? spec->mean_square : 1.0;
 	int groups = KERF_MAX(spec->groups, 1), stride = KERF_MAX(spec->stride, 1), p = spec->pad;
-	int64_t dims[4] = {spec->out, zoo_channels(z, x) / groups, spec->kernel, spec->kernel};
+	const int across = spec->across ? spec->across : spec->kernel, pa = spec->across ? spec->pad_across : p;
+	int64_t dims[4] = {spec->out, zoo_channels(z, x) / groups, spec->kernel, across};
 	struct kerf_node n = {.op = KERF_OP_CONV, .n_inputs = 2, .groups = groups,
-		.kernel = {spec->kernel, spec->kernel}, .strides = {stride, stride},
-		.pads = {p, p, p, p}};
+		.kernel = {spec->kernel, across}, .strides = {stride, stride},
+		.pads = {p, pa, p, pa}};
 
 	if (z->rc < 0)
 		return fail(z, z->rc);
@@ -260,12 +261,20 @@ struct zoo_value zoo_mul(struct zoo *z, const char *name, struct zoo_value a, st
 	return binary(z, KERF_OP_MUL, name, a, b, a.mean_square * b.mean_square);
 }
 
-struct zoo_value zoo_concat(struct zoo *z, const char *name, struct zoo_value a, struct zoo_value b)
+struct zoo_value zoo_concat(struct zoo *z, const char *name, int n_inputs, const struct zoo_value *x)
 {
-	struct zoo_value y =
-		binary(z, KERF_OP_CONCAT, name, a, b, (a.mean_square + b.mean_square) / 2);
+	struct kerf_node n = {.op = KERF_OP_CONCAT, .n_inputs = n_inputs, .axis = 1};
+	double sum = 0, channels = 0;
+	bool rectified = true;
 
-	y.rectified = a.rectified && b.rectified;
+	for (int i = 0; i < n_inputs; i++) {
+		n.inputs[i] = x[i].id;
+		sum += (double)zoo_channels(z, x[i]) * x[i].mean_square;
+		channels += (double)zoo_channels(z, x[i]);
+		rectified = rectified && x[i].rectified;
+	}
+	struct zoo_value y = add_node(z, name, &n, sum / channels);
+	y.rectified = rectified;
 	return y;
 }
 
@@ -285,6 +294,23 @@ struct zoo_value zoo_maxpool(struct zoo *z, const char *name, struct zoo_value x
 {
 	struct kerf_node n = {.op = KERF_OP_MAXPOOL, .kernel = {kernel, kernel},
 		.strides = {stride, stride}, .pads = {pad, pad, pad, pad}};
+
+	return keeping(z, name, x, &n);
+}
+
+struct zoo_value zoo_maxpool_ceil(struct zoo *z, const char *name, struct zoo_value x, int kernel, int stride)
+{
+	struct kerf_node n = {.op = KERF_OP_MAXPOOL, .kernel = {kernel, kernel}, .strides = {stride, stride}};
+
+	for (int i = 0; i < 2 && z->rc == 0; i++)
+		n.pads[i + 2] = (int)((stride - (z->g->tensors[x.id].dims[i + 2] - kernel) % stride) % stride);
+	return keeping(z, name, x, &n);
+}
+
+struct zoo_value zoo_avgpool(struct zoo *z, const char *name, struct zoo_value x, int kernel, int stride, int pad)
+{
+	struct kerf_node n = {.op = KERF_OP_AVGPOOL, .kernel = {kernel, kernel}, .strides = {stride, stride},
+		.pads = {pad, pad, pad, pad}, .count_include_pad = true};
 
 	return keeping(z, name, x, &n);
 }

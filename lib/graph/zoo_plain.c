@@ -22,11 +22,12 @@ static struct zoo_value fire(struct zoo *z, int block, struct zoo_value x, int s
 
 	x = conv_relu(z, zoo_block_name(name, block, "squeeze"), x,
 		&(struct zoo_conv_spec){.out = squeezed, .kernel = 1, .bias = true});
-	struct zoo_value a = conv_relu(z, zoo_block_name(name, block, "expand1x1"), x,
+	struct zoo_value sides[2];
+	sides[0] = conv_relu(z, zoo_block_name(name, block, "expand1x1"), x,
 		&(struct zoo_conv_spec){.out = expanded, .kernel = 1, .bias = true});
-	struct zoo_value b = conv_relu(z, zoo_block_name(name, block, "expand3x3"), x,
+	sides[1] = conv_relu(z, zoo_block_name(name, block, "expand3x3"), x,
 		&(struct zoo_conv_spec){.out = expanded, .kernel = 3, .pad = 1, .bias = true});
-	return zoo_concat(z, zoo_block_name(name, block, "concat"), a, b);
+	return zoo_concat(z, zoo_block_name(name, block, "concat"), 2, sides);
 }
 
 struct zoo_value zoo_squeezenet_1_1(struct zoo *z, int variant)

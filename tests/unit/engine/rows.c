@@ -59,7 +59,8 @@ static void apply_binary(const struct kerf_rows *r, int kind, const float *in, f
 	case 1: r->mul(in, b, y, n); break;
 	case 2: r->add_one(in, b[5], y, n); break;
 	case 3: r->mul_one(in, b[5], y, n); break;
-	case 4: r->scale_shift(in, b, c, y, n); break;
+	case 4: r->scale_shift(in, b, c, -INFINITY, y, n); break;
+	case 5: r->scale_shift(in, b, c, 0, y, n); break;
 	}
 }
 
@@ -93,7 +94,7 @@ static void test_act_has_same_bits_everywhere(void)
 static void test_binary_has_same_bits_everywhere(void)
 {
 	fill();
-	compare(apply_binary, 5);
+	compare(apply_binary, 6);
 }
 
 static void test_in_place(void)

@@ -119,8 +119,9 @@ static void test_lone_bn_is_kept(void)
 	int x = sketch_batchnorm(&s, "bn", s.g->input);
 	s.g->output = sketch_relu(&s, "relu", x);
 
-	CU_ASSERT_EQUAL(optimise(s.g), 2);
+	CU_ASSERT_EQUAL(optimise(s.g), 1);
 	CU_ASSERT_EQUAL(s.g->nodes[0].op, KERF_OP_BATCHNORM);
+	CU_ASSERT_EQUAL(s.g->nodes[0].act.kind, KERF_ACT_RELU);
 	kerf_graph_free(s.g);
 }
 
