@@ -1,6 +1,7 @@
 /* What kerf-device, kerf-server and kerf-lab share: settings, start-up, the model, results. */
 #pragma once
 
+#include "app_calibration.h"
 #include "node/node.h"
 #include "port/port.h"
 #include "source/source.h"
@@ -13,6 +14,8 @@ struct app_settings {
 		char input_shape[KERF_INI_TEXT_LEN]; /* where the file leaves it open; empty */
 		uint64_t seed;                /* of a zoo network's weights */
 		uint64_t threads;
+		int precision; /* enum kerf_precision */
+		char calibration[KERF_INI_TEXT_LEN];
 		char profile[KERF_INI_TEXT_LEN];
 		uint64_t rounds;
 	} model;
@@ -37,7 +40,7 @@ struct app_settings {
 		uint64_t cut, deadline_ns, hedge_min_ns, probe_every;
 		double hysteresis, hedge_factor, pace_gain, race_share, min_agreement;
 		bool pace_dither;
-		char codecs[KERF_INI_TEXT_LEN], calibration[KERF_INI_TEXT_LEN];
+		char codecs[KERF_INI_TEXT_LEN];
 	} policy;
 	struct {
 		char kind[KERF_INI_TEXT_LEN], socket[KERF_INI_TEXT_LEN], iface[KERF_INI_TEXT_LEN];
@@ -159,6 +162,7 @@ struct app_model {
 	struct kerf_graph *graph;
 	struct kerf_model model;
 	struct kerf_engine *engine; /* NULL in virtual time */
+	struct app_calibration calibration; /* empty without a file */
 	struct kerf_profile profile;
 	double whole_ns;
 };

@@ -1,8 +1,11 @@
 /*
- * Calibration: what a codec costs in accuracy at a cut, on pictures. kerf-model calibrate writes it, the
- * plan of kerf-device and kerf-lab obeys it.
+ * Calibration: what a precision and a codec at a cut cost in accuracy, on pictures, and the values that int8 has to cover.
+ * kerf-model calibrate writes it, the plan of kerf-device and kerf-lab obeys it.
  *
- *	{"model", "digest", "images", "cuts": [{"cut", "codec", "agreement", "error"}]}
+ *	{"model", "digest", "images", "precision", "agreement", "error", "speedup",
+ *	 "cuts": [{"cut", "codec", "agreement", "error"}], "ranges": [{"tensor", "lo", "hi"}]}
+ *
+ * Agreement and error compare with the unsplit run in f32. Without "precision": f32.
  */
 #pragma once
 
@@ -19,7 +22,14 @@ struct app_calibration {
 	struct app_calibration_entry *entries; /* ascending cuts */
 	unsigned n, capacity;
 	unsigned images;
+	enum kerf_precision precision;
+	double agreement, error, speedup; /* of the unsplit run in that precision; speedup: f32's time / its time */
+	struct kerf_range *ranges; /* of the graph's tensors; NULL = none */
+	int n_ranges;
 };
+
+/* Ranges of n tensors, all empty. -ENOMEM. */
+int app_calibration_add_ranges(struct app_calibration *c, int n);
 
 int app_calibration_add(struct app_calibration *c, unsigned cut, int codec);
 /* NULL when the file says nothing about them. */
@@ -31,3 +41,7 @@ int app_calibration_save(const struct app_calibration *c, const struct kerf_grap
 int app_calibration_load(struct app_calibration *c, const struct kerf_graph *g, const char *path,
 	struct kerf_err *err);
 void app_calibration_free(struct app_calibration *c);
+/* Refuses a precision other than the file's; NULL = nothing was measured, which will do for all but int8. */
+int app_calibration_check(const struct app_calibration *c, enum kerf_precision precision, const char *path, struct kerf_err *err);
+/* Two ends have to multiply alike: another precision, or other ranges, make another network. */
+void app_precision_digest(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges);

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "app.h"
-#include "app_calibration.h"
 
 /* Encoding and decoding a value takes about as long with every codec: kerf-perf-codec. */
 #define CODEC_NS_PER_VALUE 0.1
@@ -118,17 +117,17 @@ static bool is_accurate(const struct app_settings *s, const struct app_calibrati
 	return e && e->agreement >= s->policy.min_agreement;
 }
 
-static int load_calibration(const struct app_model *m, const struct app_settings *s,
-	uint32_t codecs, struct app_calibration *c, struct kerf_err *err)
+static int check_codecs(const struct app_settings *s, uint32_t codecs, struct kerf_err *err)
 {
-	*c = (struct app_calibration){0};
-	if (s->policy.calibration[0])
-		return app_calibration_load(c, m->graph, s->policy.calibration, err);
+	static const struct app_calibration none;
+
+	if (s->model.calibration[0])
+		return 0;
 	for (unsigned i = 0; kerf_codec_info(i); i++)
-		if ((codecs & 1u << i) && !is_accurate(s, c, 0, i))
+		if ((codecs & 1u << i) && !is_accurate(s, &none, 0, i))
 			return kerf_err_set(err, -EINVAL,
 				"policy.codecs has %s, which loses accuracy: give "
-				"policy.calibration (kerf-model calibrate makes it), or "
+				"model.calibration (kerf-model calibrate makes it), or "
 				"policy.min_agreement = 0",
 				kerf_codec_info(i)->name);
 	return 0;
@@ -138,14 +137,13 @@ static int candidates_of(const struct app_model *m, const struct app_settings *s
 	const struct jpegs *jpegs, uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
 	struct kerf_err *err)
 {
-	struct app_calibration calibration;
 	uint32_t codecs;
 	int rc = codecs_of(s, &codecs, err);
 
 	*n = 0;
 	*candidates = NULL;
 	if (rc == 0)
-		rc = load_calibration(m, s, codecs, &calibration, err);
+		rc = check_codecs(s, codecs, err);
 	if (rc < 0)
 		return rc;
 	*candidates = calloc((size_t)m->model.n_cuts * KERF_CODEC_COUNT, sizeof(**candidates));
@@ -164,11 +162,10 @@ static int candidates_of(const struct app_model *m, const struct app_settings *s
 
 			if (local ||
 				(!last && fits && (codecs & 1u << codec) &&
-					is_accurate(s, &calibration, k, codec)))
+					is_accurate(s, &m->calibration, k, codec)))
 				add_candidate(m, s, k, codec, payload_bytes, *candidates, n);
 		}
 	}
-	app_calibration_free(&calibration);
 	return 0;
 }
 

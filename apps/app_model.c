@@ -105,15 +105,45 @@ static int open_profile(struct app_model *m, const struct app_settings *s, struc
 	return measure(m, s, err);
 }
 
+static int open_calibration(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
+{
+	const char *path = s->model.calibration;
+	int rc = 0;
+
+	if (path[0])
+		rc = app_calibration_load(&m->calibration, m->graph, path, err);
+	if (rc == 0)
+		rc = app_calibration_check(path[0] ? &m->calibration : NULL, (enum kerf_precision)s->model.precision, path, err);
+	if (rc == 0)
+		app_precision_digest(m->graph, (enum kerf_precision)s->model.precision, m->calibration.ranges);
+	return rc;
+}
+
+static int compile_engine(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
+{
+	const struct kerf_engine_options options = {
+		.threads = (unsigned)s->model.threads,
+		.precision = (enum kerf_precision)s->model.precision,
+		.ranges = m->calibration.ranges,
+	};
+
+	m->engine = kerf_engine_compile(m->graph, &options, err);
+	if (!m->engine)
+		return -EIO;
+	kerf_model_restrict(&m->model, m->engine);
+	return 0;
+}
+
 int app_model_open(struct app_model *m, const struct app_settings *s, bool compile,
 	struct kerf_err *err)
 {
-	const struct kerf_engine_options engine = {.threads = (unsigned)s->model.threads};
 	struct kerf_pixel_format pixels;
 	int rc;
 
 	*m = (struct app_model){0};
 	rc = load_graph(m, s, err);
+	if (rc == 0)
+		rc = open_calibration(m, s, err);
 	if (rc == 0)
 		rc = app_pixel_format(s, m->graph, &pixels, err);
 	if (rc == 0)
@@ -121,10 +151,9 @@ int app_model_open(struct app_model *m, const struct app_settings *s, bool compi
 	if (rc == 0 && m->model.n_cuts > APP_MAX_CUTS)
 		rc = kerf_err_set(err, -E2BIG, "%s: %u cuts are more than %u", m->graph->name,
 			m->model.n_cuts, APP_MAX_CUTS);
-	if (rc == 0 && compile) {
-		m->engine = kerf_engine_compile(m->graph, &engine, err);
-		rc = m->engine ? 0 : -EIO;
-	}
+	/* Which cuts there are below f32, the engine alone knows. */
+	if (rc == 0 && (compile || s->model.precision != KERF_PRECISION_F32))
+		rc = compile_engine(m, s, err);
 	if (rc == 0)
 		rc = open_profile(m, s, err);
 	if (rc == 0)
@@ -140,6 +169,7 @@ void app_model_close(struct app_model *m)
 	if (m->engine)
 		kerf_engine_free(m->engine);
 	kerf_model_destroy(&m->model);
+	app_calibration_free(&m->calibration);
 	if (m->graph)
 		kerf_graph_free(m->graph);
 	*m = (struct app_model){0};

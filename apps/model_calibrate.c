@@ -16,24 +16,23 @@ static const char help[] =
 	"usage: kerf-model calibrate F|NAME --images DIR [--images DIR]... -o C.json\n"
 	"\n"
 	"Runs pictures split at every cut that the plan may choose, with every codec that loses\n"
-	"something, and writes how often the top class stays the same and how far the outputs are\n"
-	"off, relative to the largest one. policy.calibration and policy.min_agreement make the\n"
-	"plan obey it.\n"
+	"something, and writes how often the top class stays the same as unsplit in f32 and how far\n"
+	"the outputs are off, relative to the largest one. model.calibration and\n"
+	"policy.min_agreement make the plan obey it. With --precision all that is in that precision,\n"
+	"and what the precision itself costs and gains is written as well; for int8 the pictures\n"
+	"also tell which values each tensor takes.\n"
 	"\n"
 	"      --images DIR       pictures: a directory, a file, or whatever kerf-model run takes\n"
-	"  -o, --output FILE      where to write it\n" RUN_PIXEL_HELP
-	"      --input-shape S    of an input that the file leaves open, as 1,3,224,224\n"
-	"      --threads N        compute threads for one frame (1)\n"
+	"  -o, --output FILE      where to write it\n" RUN_PIXEL_HELP MODEL_ENGINE_HELP
 	"      --help             this text\n";
 
-enum { OPT_IMAGES = 256, OPT_INPUT_SHAPE, OPT_THREADS };
+enum { OPT_IMAGES = 256 };
 
 static const struct option long_options[] = {
 	{"images", required_argument, NULL, OPT_IMAGES},
 	{"output", required_argument, NULL, 'o'},
 	RUN_PIXEL_OPTIONS,
-	{"input-shape", required_argument, NULL, OPT_INPUT_SHAPE},
-	{"threads", required_argument, NULL, OPT_THREADS},
+	MODEL_ENGINE_OPTIONS,
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -49,11 +48,10 @@ static bool parse_option(int c, const char *value, struct run_options *o)
 		model_usage(COMMAND, "more than %d inputs, give a directory", RUN_MAX_INPUTS);
 		return false;
 	case 'o': o->output = value; return true;
-	case OPT_INPUT_SHAPE: o->input_shape = value; return true;
-	case OPT_THREADS:
-		return model_option_number(COMMAND, "--threads", value, 1, MODEL_MAX_THREADS,
-			&o->threads);
-	default: return run_pixel_option(COMMAND, c, value, o);
+	case MODEL_OPT_CALIBRATION: model_usage(COMMAND, "--calibration: this makes one"); return false;
+	default:
+		return c >= MODEL_OPT_INPUT_SHAPE ? model_engine_option(COMMAND, c, value, &o->open)
+						  : run_pixel_option(COMMAND, c, value, o);
 	}
 }
 
@@ -76,7 +74,7 @@ static int parse(int argc, char **argv, struct run_options *o, bool *done)
 		return model_usage(COMMAND, "--images DIR is missing");
 	if (!o->output)
 		return model_usage(COMMAND, "-o FILE is missing");
-	o->model = argv[optind];
+	o->open.model = argv[optind];
 	return MODEL_OK;
 }
 
@@ -86,7 +84,7 @@ struct calibrate {
 	struct model m;
 	struct run_inputs in;
 	struct kerf_context *head, *tail;
-	float *whole; /* output of the unsplit run of a batch */
+	float *whole; /* outputs of the unsplit run in f32, of all batches */
 	size_t output_values; /* of one frame */
 	struct app_calibration c;
 	uint64_t begin_ns, shown_ns;
@@ -100,6 +98,16 @@ static size_t top(const float *values, size_t n)
 		if (values[i] > values[best])
 			best = i;
 	return best;
+}
+
+static float *whole_of(const struct calibrate *cal, unsigned batch)
+{
+	return cal->whole + (size_t)batch * cal->in.batch * cal->output_values;
+}
+
+static unsigned frames_of(const struct calibrate *cal, unsigned batch)
+{
+	return KERF_MIN(cal->in.batch, cal->in.n_frames - batch * cal->in.batch);
 }
 
 static int add_entries(struct calibrate *cal, struct kerf_err *err)
@@ -120,12 +128,20 @@ static int add_entries(struct calibrate *cal, struct kerf_err *err)
 }
 
 /* The tail on what arrives of the head's tensors, against the unsplit run. */
-static int measure_entry(struct calibrate *cal, struct app_calibration_entry *e, unsigned frames,
-	struct kerf_err *err)
+static void compare(const struct calibrate *cal, unsigned batch, const float *out, double *agreement, double *error)
+{
+	for (unsigned f = 0; f < frames_of(cal, batch); f++) {
+		const float *a = out + f * cal->output_values, *b = whole_of(cal, batch) + f * cal->output_values;
+
+		*agreement += top(a, cal->output_values) == top(b, cal->output_values);
+		*error = fmax(*error, run_max_relative_error(a, b, cal->output_values));
+	}
+}
+
+static int measure_entry(struct calibrate *cal, struct app_calibration_entry *e, unsigned batch, struct kerf_err *err)
 {
 	const struct kerf_graph *g = cal->m.graph;
 	const struct kerf_cut *cut = &cal->m.base.cuts[e->cut];
-	const float *out = kerf_context_tensor(cal->tail, g->output);
 
 	for (int i = 0; i < cut->n_tensors; i++) {
 		const int id = cut->tensors[i];
@@ -137,13 +153,7 @@ static int measure_entry(struct calibrate *cal, struct app_calibration_entry *e,
 	}
 	if (kerf_engine_run(cal->tail, e->cut, (unsigned)g->n_nodes) < 0)
 		return kerf_err_set(err, -EIO, "%s: oneDNN failed", g->name);
-	for (unsigned f = 0; f < frames; f++) {
-		const float *a = out + f * cal->output_values,
-			    *b = cal->whole + f * cal->output_values;
-
-		e->agreement += top(a, cal->output_values) == top(b, cal->output_values);
-		e->error = fmax(e->error, run_max_relative_error(a, b, cal->output_values));
-	}
+	compare(cal, batch, kerf_context_tensor(cal->tail, g->output), &e->agreement, &e->error);
 	return 0;
 }
 
@@ -151,14 +161,8 @@ static int measure_entry(struct calibrate *cal, struct app_calibration_entry *e,
 static int measure_batch(struct calibrate *cal, unsigned batch, struct kerf_err *err)
 {
 	const struct kerf_graph *g = cal->m.graph;
-	const unsigned frames = KERF_MIN(cal->in.batch, cal->in.n_frames - batch * cal->in.batch);
 	unsigned done = 0;
 
-	run_inputs_fill(&cal->in, batch, kerf_context_tensor(cal->tail, g->input));
-	if (kerf_engine_run(cal->tail, 0, (unsigned)g->n_nodes) < 0)
-		return kerf_err_set(err, -EIO, "%s: oneDNN failed", g->name);
-	memcpy(cal->whole, kerf_context_tensor(cal->tail, g->output),
-		cal->output_values * cal->in.batch * sizeof(float));
 	run_inputs_fill(&cal->in, batch, kerf_context_tensor(cal->head, g->input));
 	for (unsigned i = 0; i < cal->c.n; i++) {
 		struct app_calibration_entry *e = &cal->c.entries[i];
@@ -167,7 +171,7 @@ static int measure_batch(struct calibrate *cal, unsigned batch, struct kerf_err 
 		if (e->cut > done && kerf_engine_run(cal->head, done, e->cut) < 0)
 			return kerf_err_set(err, -EIO, "%s: oneDNN failed", g->name);
 		done = e->cut;
-		rc = measure_entry(cal, e, frames, err);
+		rc = measure_entry(cal, e, batch, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -214,26 +218,126 @@ static void print_table(const struct calibrate *cal)
 	}
 }
 
-static int open_all(struct calibrate *cal, const struct run_options *o, struct kerf_err *err)
-{
-	const struct kerf_graph *g;
-	int rc = model_open(&cal->m, o->model, o->input_shape, (unsigned)o->threads, err);
+/* ---- unsplit: in f32 for what all else is compared with, then in the precision that is asked for ---- */
 
+static int run_whole(struct calibrate *cal, struct kerf_context *c, unsigned batch, struct kerf_err *err)
+{
+	const struct kerf_graph *g = cal->m.graph;
+
+	run_inputs_fill(&cal->in, batch, kerf_context_tensor(c, g->input));
+	if (kerf_engine_run(c, 0, (unsigned)g->n_nodes) < 0)
+		return kerf_err_set(err, -EIO, "%s: oneDNN failed", g->name);
+	return 0;
+}
+
+static int measure_whole(struct calibrate *cal, struct kerf_context *c, struct kerf_err *err)
+{
+	const struct kerf_graph *g = cal->m.graph;
+
+	if (app_calibration_add_ranges(&cal->c, g->n_tensors) < 0)
+		return kerf_err_set(err, -ENOMEM, "%s: no memory for ranges", g->name);
+	for (unsigned b = 0; b < run_inputs_batches(&cal->in); b++) {
+		run_inputs_fill(&cal->in, b, kerf_context_tensor(c, g->input));
+		if (kerf_engine_observe(c, g, cal->c.ranges) < 0)
+			return kerf_err_set(err, -EIO, "%s: oneDNN failed", g->name);
+		memcpy(whole_of(cal, b), kerf_context_tensor(c, g->output),
+			cal->output_values * cal->in.batch * sizeof(float));
+	}
+	return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+#define TIMED_RUNS 21
+
+/* Pictures in turn, f32 and the precision one after the other; the median ratio is the gain. */
+static int measure_precision(struct calibrate *cal, struct kerf_context *f32, struct kerf_err *err)
+{
+	const unsigned batches = run_inputs_batches(&cal->in);
+	double gain[TIMED_RUNS];
+	int rc = 0;
+
+	for (unsigned i = 0; i < TIMED_RUNS && rc == 0; i++) {
+		const uint64_t begin = model_clock_ns();
+		rc = run_whole(cal, f32, i % batches, err);
+		const uint64_t middle = model_clock_ns();
+		if (rc == 0)
+			rc = run_whole(cal, cal->tail, i % batches, err);
+		gain[i] = (double)(middle - begin) / (double)(model_clock_ns() - middle);
+	}
+	for (unsigned b = 0; b < batches && rc == 0; b++) {
+		rc = run_whole(cal, cal->tail, b, err);
+		compare(cal, b, kerf_context_tensor(cal->tail, cal->m.graph->output), &cal->c.agreement, &cal->c.error);
+	}
+	if (rc == 0)
+		qsort(gain, TIMED_RUNS, sizeof(gain[0]), by_value);
+	cal->c.agreement /= cal->in.n_frames;
+	cal->c.speedup = gain[TIMED_RUNS / 2];
+	return rc;
+}
+
+/* The f32 engine stays beside the other for as long as both are timed. */
+static int lower_precision(struct calibrate *cal, const struct run_options *o, struct kerf_engine *f32,
+	struct kerf_context *c, struct kerf_err *err)
+{
+	int rc;
+
+	cal->m.engine = NULL;
+	rc = model_compile(&cal->m, &o->open, cal->c.ranges, err);
+	if (rc == 0) {
+		cal->tail = kerf_context_create(cal->m.engine, err);
+		rc = cal->tail ? measure_precision(cal, c, err) : -ENOMEM;
+	}
+	kerf_context_free(c);
+	kerf_engine_free(f32);
+	return rc;
+}
+
+static int open_network(struct calibrate *cal, const struct run_options *o, struct kerf_err *err)
+{
+	struct model_options f32 = o->open;
+	int rc;
+
+	f32.precision = KERF_PRECISION_F32;
+	rc = model_open(&cal->m, &f32, err);
 	if (rc == 0)
 		rc = run_inputs_open(&cal->in, o, cal->m.graph, err);
-	if (rc == 0)
-		rc = add_entries(cal, err);
 	if (rc < 0)
 		return rc;
-	g = cal->m.graph;
+	const struct kerf_graph *g = cal->m.graph;
 	cal->output_values = (size_t)kerf_tensor_elements(&g->tensors[g->output]) / cal->in.batch;
-	cal->head = kerf_context_create(cal->m.engine, err);
-	cal->tail = cal->head ? kerf_context_create(cal->m.engine, err) : NULL;
-	cal->whole = malloc(cal->output_values * cal->in.batch * sizeof(float));
-	if (cal->tail && !cal->whole)
-		kerf_err_set(err, -ENOMEM, "%s: no memory for its output", g->name);
+	cal->whole = malloc(cal->output_values * cal->in.batch * run_inputs_batches(&cal->in) * sizeof(float));
+	return cal->whole ? 0 : kerf_err_set(err, -ENOMEM, "%s: no memory for its outputs", g->name);
+}
+
+static int open_all(struct calibrate *cal, const struct run_options *o, struct kerf_err *err)
+{
+	int rc = open_network(cal, o, err);
+
+	if (rc < 0)
+		return rc;
 	cal->begin_ns = model_clock_ns();
-	return cal->tail && cal->whole ? 0 : -ENOMEM;
+	cal->c.precision = o->open.precision;
+	cal->c.agreement = cal->c.speedup = 1;
+	struct kerf_context *c = kerf_context_create(cal->m.engine, err);
+	if (!c)
+		return -ENOMEM;
+	rc = measure_whole(cal, c, err);
+	if (rc == 0 && o->open.precision != KERF_PRECISION_F32) {
+		cal->c.agreement = 0;
+		rc = lower_precision(cal, o, cal->m.engine, c, err);
+	} else {
+		cal->tail = c;
+	}
+	if (rc == 0)
+		rc = add_entries(cal, err);
+	cal->head = rc == 0 ? kerf_context_create(cal->m.engine, err) : NULL;
+	return rc < 0 || cal->head ? rc : -ENOMEM;
 }
 
 static void close_all(struct calibrate *cal)
@@ -264,6 +368,9 @@ static int calibrate(const struct run_options *o, struct kerf_err *err)
 	rc = model_output_end(&out, rc, err);
 	if (rc == 0) {
 		print_table(&cal);
+		if (o->open.precision != KERF_PRECISION_F32)
+			printf("%s: agreement %.4f, error %.2e, %.2f times as fast as f32\n",
+				kerf_precision_name(o->open.precision), cal.c.agreement, cal.c.error, cal.c.speedup);
 		printf("%s: %s, %u pictures\n", o->output, cal.m.graph->name, cal.c.images);
 	}
 	close_all(&cal);
@@ -272,7 +379,7 @@ static int calibrate(const struct run_options *o, struct kerf_err *err)
 
 int model_calibrate(int argc, char **argv)
 {
-	struct run_options o = {.threads = 1, .resize = KERF_RESIZE_CROP};
+	struct run_options o = {.open.threads = 1, .resize = KERF_RESIZE_CROP};
 	struct kerf_err err = {0};
 	bool done = false;
 	int code = parse(argc, argv, &o, &done);

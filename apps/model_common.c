@@ -1,3 +1,4 @@
+#include "app_calibration.h"
 #include "model_common.h"
 
 #include <fcntl.h>
@@ -78,25 +79,74 @@ static struct kerf_graph *build_or_load(const char *what, const char *input_shap
 	return g;
 }
 
-int model_open(struct model *m, const char *what, const char *input_shape, unsigned threads, struct kerf_err *err)
+static bool parse_precision(const char *command, const char *text, struct model_options *o)
 {
-	const struct kerf_engine_options options = {.threads = threads};
+	for (unsigned p = 0; kerf_precision_name(p); p++)
+		if (strcmp(text, kerf_precision_name(p)) == 0) {
+			o->precision = (enum kerf_precision)p;
+			return true;
+		}
+	model_usage(command, "--precision %s: f32, bf16 or int8 expected", text);
+	return false;
+}
+
+bool model_engine_option(const char *command, int c, const char *value, struct model_options *o)
+{
+	switch (c) {
+	case MODEL_OPT_INPUT_SHAPE: o->input_shape = value; return true;
+	case MODEL_OPT_THREADS:
+		return model_option_number(command, "--threads", value, 1, MODEL_MAX_THREADS, &o->threads);
+	case MODEL_OPT_PRECISION: return parse_precision(command, value, o);
+	case MODEL_OPT_CALIBRATION: o->calibration = value; return true;
+	default: return false;
+	}
+}
+
+int model_compile(struct model *m, const struct model_options *o, const struct kerf_range *ranges, struct kerf_err *err)
+{
+	const struct kerf_engine_options options = {
+		.threads = (unsigned)o->threads, .precision = o->precision, .ranges = ranges};
+
+	if (m->engine)
+		kerf_engine_free(m->engine);
+	m->engine = kerf_engine_compile(m->graph, &options, err);
+	if (!m->engine)
+		return -EINVAL;
+	kerf_model_restrict(&m->base, m->engine);
+	return 0;
+}
+
+/* The ranges, and a digest for what they make of the network. */
+static int compile(struct model *m, const struct model_options *o, struct kerf_err *err)
+{
+	struct app_calibration c = {0};
+	int rc = 0;
+
+	if (o->calibration)
+		rc = app_calibration_load(&c, m->graph, o->calibration, err);
+	if (rc == 0)
+		rc = app_calibration_check(o->calibration ? &c : NULL, o->precision, o->calibration, err);
+	if (rc == 0)
+		app_precision_digest(m->graph, o->precision, c.ranges);
+	if (rc == 0)
+		rc = model_compile(m, o, c.ranges, err);
+	app_calibration_free(&c);
+	return rc;
+}
+
+int model_open(struct model *m, const struct model_options *o, struct kerf_err *err)
+{
 	int rc;
 
 	*m = (struct model){0};
-	m->graph = build_or_load(what, input_shape, err);
+	m->graph = build_or_load(o->model, o->input_shape, err);
 	if (!m->graph)
 		return -EINVAL;
 	rc = kerf_graph_optimize(m->graph, err);
-	if (rc < 0)
-		goto out;
-	rc = kerf_model_create(&m->base, m->graph, NULL, err);
-	if (rc < 0)
-		goto out;
-	m->engine = kerf_engine_compile(m->graph, &options, err);
-	if (!m->engine)
-		rc = -EINVAL;
-out:
+	if (rc == 0)
+		rc = kerf_model_create(&m->base, m->graph, NULL, err);
+	if (rc == 0)
+		rc = compile(m, o, err);
 	if (rc < 0)
 		model_close(m);
 	return rc;

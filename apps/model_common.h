@@ -2,7 +2,7 @@
  * What the subcommands of kerf-model share: networks, measuring, messages, output files.
  *
  *	struct model m;
- *	if (model_open(&m, "efficientnet-b0", 1, &err) < 0)
+ *	if (model_open(&m, &(struct model_options){.model = "efficientnet-b0", .threads = 1}, &err) < 0)
  *		return model_fail("inspect", &err);
  *	... m.graph, m.base.cuts, m.engine ...
  *	model_close(&m);
@@ -37,6 +37,34 @@ int model_usage(const char *command, const char *fmt, ...) __attribute__((format
 bool model_option_number(const char *command, const char *name, const char *text, uint64_t min,
 	uint64_t max, uint64_t *value);
 
+/* What is opened, and how it computes. */
+struct model_options {
+	const char *model;       /* a zoo name, otherwise an ONNX file, */
+	const char *input_shape; /* whose input's shape may be given as text; NULL */
+	uint64_t threads;
+	enum kerf_precision precision;
+	const char *calibration; /* the file with the ranges for int8; NULL */
+};
+
+/* How it computes: options of every subcommand that runs a network. */
+enum { MODEL_OPT_INPUT_SHAPE = 768, MODEL_OPT_THREADS, MODEL_OPT_PRECISION, MODEL_OPT_CALIBRATION };
+
+#define MODEL_ENGINE_OPTIONS                                                                       \
+	{"input-shape", required_argument, NULL, MODEL_OPT_INPUT_SHAPE},                           \
+		{"threads", required_argument, NULL, MODEL_OPT_THREADS},                           \
+		{"precision", required_argument, NULL, MODEL_OPT_PRECISION},                       \
+		{"calibration", required_argument, NULL, MODEL_OPT_CALIBRATION}
+
+#define MODEL_ENGINE_HELP                                                                          \
+	"      --input-shape S    of an input that the file leaves open, as 1,3,224,224\n"           \
+	"      --threads N        compute threads for one frame (1)\n"                               \
+	"      --precision P      f32, bf16 or int8: what convolutions multiply (f32)\n"
+
+#define MODEL_CALIBRATION_HELP "      --calibration C    what kerf-model calibrate wrote, for int8\n"
+
+/* Takes one of them, or prints a usage line and is false. */
+bool model_engine_option(const char *command, int c, const char *value, struct model_options *o);
+
 struct model {
 	struct kerf_graph *graph; /* optimised */
 	struct kerf_model base;   /* graph and cuts */
@@ -48,9 +76,10 @@ bool model_in_zoo(const char *name);
 /* All of them, "a, b, c". Returns buf. */
 const char *model_zoo_names(char *buf, size_t len);
 
-/* what: a zoo name, otherwise an ONNX file, whose input's shape may be given as text or NULL. After an error there is
- * nothing to close. */
-int model_open(struct model *m, const char *what, const char *input_shape, unsigned threads, struct kerf_err *err);
+/* After an error there is nothing to close. */
+int model_open(struct model *m, const struct model_options *o, struct kerf_err *err);
+/* Another engine in place of the model's: ranges for int8, else NULL. */
+int model_compile(struct model *m, const struct model_options *o, const struct kerf_range *ranges, struct kerf_err *err);
 void model_close(struct model *m);
 
 /* Medians of `rounds` runs on random input. The caller frees the profile. */

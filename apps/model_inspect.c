@@ -13,15 +13,13 @@ static const char help[] =
 	"natural: one tensor crosses and it is smaller than the input (a natural bottleneck).\n"
 	"useful: natural, and smaller than at every natural cut before it.\n"
 	"\n"
-	"      --block        cuts at the ends of blocks only, and bottlenecks counted over these\n"
-	"      --all          every cut, also those that nobody would choose\n"
-	"      --json         the same for programs, one object\n"
-	"      --profile P    recorded times (kerf-model profile) instead of measuring\n"
-	"      --plot F.svg   draw bytes, head and tail time along the network (gnuplot)\n"
-	"      --rounds N     runs of which the median counts, 1 to 10000 (20)\n"
-	"      --input-shape S of an input that the file leaves open, as 1,3,224,224\n"
-	"      --threads N    compute threads for one frame (1)\n"
-	"      --help         this text\n";
+	"      --block            cuts at the ends of blocks only, and bottlenecks counted over these\n"
+	"      --all              every cut, also those that nobody would choose\n"
+	"      --json             the same for programs, one object\n"
+	"      --profile P        recorded times (kerf-model profile) instead of measuring\n"
+	"      --plot F.svg       draw bytes, head and tail time along the network (gnuplot)\n"
+	"      --rounds N         runs of which the median counts, 1 to 10000 (20)\n" MODEL_ENGINE_HELP MODEL_CALIBRATION_HELP
+	"      --help             this text\n";
 
 static const struct option long_options[] = {
 	{"block", no_argument, NULL, 'b'},
@@ -30,8 +28,7 @@ static const struct option long_options[] = {
 	{"profile", required_argument, NULL, 'p'},
 	{"plot", required_argument, NULL, 'P'},
 	{"rounds", required_argument, NULL, 'r'},
-	{"input-shape", required_argument, NULL, 's'},
-	{"threads", required_argument, NULL, 't'},
+	MODEL_ENGINE_OPTIONS,
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -53,16 +50,11 @@ static int parse(int argc, char **argv, struct inspect_options *o, bool *done)
 			good = model_option_number(
 				COMMAND, "--rounds", optarg, 1, MODEL_MAX_ROUNDS, &o->rounds);
 			break;
-		case 's': o->input_shape = optarg; break;
-		case 't':
-			good = model_option_number(
-				COMMAND, "--threads", optarg, 1, MODEL_MAX_THREADS, &o->threads);
-			break;
 		case 'h':
 			fputs(help, stdout);
 			*done = true;
 			return MODEL_OK;
-		default: return MODEL_USAGE;
+		default: good = model_engine_option(COMMAND, c, optarg, &o->open); break;
 		}
 		if (!good)
 			return MODEL_USAGE;
@@ -71,7 +63,7 @@ static int parse(int argc, char **argv, struct inspect_options *o, bool *done)
 		return model_usage(COMMAND, "one model expected, %d given", argc - optind);
 	if (o->block && o->all)
 		return model_usage(COMMAND, "--block and --all exclude each other");
-	o->model = argv[optind];
+	o->open.model = argv[optind];
 	return MODEL_OK;
 }
 
@@ -120,7 +112,7 @@ static int inspect(const struct inspect_options *o, struct kerf_err *err)
 	struct model m;
 	struct kerf_profile times;
 	struct inspection in = {.options = o, .m = &m, .times = &times};
-	int rc = model_open(&m, o->model, o->input_shape, (unsigned)o->threads, err);
+	int rc = model_open(&m, &o->open, err);
 
 	if (rc < 0)
 		return rc;
@@ -146,7 +138,7 @@ out:
 
 int model_inspect(int argc, char **argv)
 {
-	struct inspect_options o = {.rounds = MODEL_DEFAULT_ROUNDS, .threads = 1};
+	struct inspect_options o = {.rounds = MODEL_DEFAULT_ROUNDS, .open.threads = 1};
 	struct kerf_err err = {0};
 	bool done = false;
 	int code = parse(argc, argv, &o, &done);

@@ -4,9 +4,10 @@
 #include "model_common.h"
 
 struct inspect_options {
-	const char *model, *input_shape, *profile; /* profile: recorded times, NULL = measure */
+	struct model_options open;
+	const char *profile; /* recorded times, NULL = measure */
 	const char *plot; /* path of an SVG, NULL = none */
-	uint64_t rounds, threads;
+	uint64_t rounds;
 	bool json, block, all;
 };
 

@@ -122,8 +122,8 @@ static void print_totals(const struct inspection *in)
 		printf("times: recorded on %s (%s)\n", in->times->machine, in->options->profile);
 	else
 		printf("times: median of %ju rounds, %ju thread%s\n",
-			(uintmax_t)in->options->rounds, (uintmax_t)in->options->threads,
-			in->options->threads == 1 ? "" : "s");
+			(uintmax_t)in->options->rounds, (uintmax_t)in->options->open.threads,
+			in->options->open.threads == 1 ? "" : "s");
 	printf("engine %s, fingerprint %016jx\n", kerf_engine_fingerprint_text(text, sizeof(text)),
 		(uintmax_t)kerf_engine_fingerprint());
 }
@@ -230,7 +230,7 @@ static json_t *inspection_json(const struct inspection *in)
 		kerf_engine_fingerprint_text(engine, sizeof(engine)), "fingerprint", fingerprint,
 		"times_of", in->times->machine, "profile", in->options->profile, "rounds",
 		(json_int_t)(in->options->profile ? 0 : in->options->rounds), "threads",
-		(json_int_t)in->options->threads, "by_block", in->options->block, "natural",
+		(json_int_t)in->options->open.threads, "by_block", in->options->block, "natural",
 		(int)inspect_natural(in), "useful", useful_json(in), "cuts", cuts_json(in));
 }
 

@@ -5,30 +5,28 @@
 #define COMMAND "profile"
 
 static const char help[] =
-	"usage: kerf-model profile F|NAME -o P.json [--rounds N] [--threads N]\n"
+	"usage: kerf-model profile F|NAME -o P.json [--rounds N] [--threads N] [--precision P]\n"
 	"\n"
 	"Measures every node of a network and writes the times, and head and tail time of every "
 	"cut,\n"
 	"as JSON: what the plan starts from and what the lab computes with in virtual time.\n"
 	"\n"
-	"  -o, --output FILE  where to write it\n"
-	"      --rounds N     runs of which the median counts, 1 to 10000 (20)\n"
-	"      --input-shape S of an input that the file leaves open, as 1,3,224,224\n"
-	"      --threads N    compute threads for one frame (1)\n"
-	"      --help         this text\n";
+	"  -o, --output FILE      where to write it\n"
+	"      --rounds N         runs of which the median counts, 1 to 10000 (20)\n" MODEL_ENGINE_HELP MODEL_CALIBRATION_HELP
+	"      --help             this text\n";
 
 static const struct option long_options[] = {
 	{"output", required_argument, NULL, 'o'},
 	{"rounds", required_argument, NULL, 'r'},
-	{"input-shape", required_argument, NULL, 's'},
-	{"threads", required_argument, NULL, 't'},
+	MODEL_ENGINE_OPTIONS,
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
 
 struct profile_options {
-	const char *model, *output, *input_shape;
-	uint64_t rounds, threads;
+	struct model_options open;
+	const char *output;
+	uint64_t rounds;
 };
 
 static int parse(int argc, char **argv, struct profile_options *o, bool *done)
@@ -44,16 +42,11 @@ static int parse(int argc, char **argv, struct profile_options *o, bool *done)
 			good = model_option_number(
 				COMMAND, "--rounds", optarg, 1, MODEL_MAX_ROUNDS, &o->rounds);
 			break;
-		case 's': o->input_shape = optarg; break;
-		case 't':
-			good = model_option_number(
-				COMMAND, "--threads", optarg, 1, MODEL_MAX_THREADS, &o->threads);
-			break;
 		case 'h':
 			fputs(help, stdout);
 			*done = true;
 			return MODEL_OK;
-		default: return MODEL_USAGE;
+		default: good = model_engine_option(COMMAND, c, optarg, &o->open); break;
 		}
 		if (!good)
 			return MODEL_USAGE;
@@ -62,7 +55,7 @@ static int parse(int argc, char **argv, struct profile_options *o, bool *done)
 		return model_usage(COMMAND, "one model expected, %d given", argc - optind);
 	if (!o->output)
 		return model_usage(COMMAND, "-o FILE is missing");
-	o->model = argv[optind];
+	o->open.model = argv[optind];
 	return MODEL_OK;
 }
 
@@ -89,7 +82,7 @@ static int profile(const struct profile_options *o, struct kerf_err *err)
 {
 	struct model_output out;
 	struct model m;
-	int rc = model_open(&m, o->model, o->input_shape, (unsigned)o->threads, err);
+	int rc = model_open(&m, &o->open, err);
 
 	if (rc < 0)
 		return rc;
@@ -102,7 +95,7 @@ static int profile(const struct profile_options *o, struct kerf_err *err)
 
 int model_profile(int argc, char **argv)
 {
-	struct profile_options o = {.rounds = MODEL_DEFAULT_ROUNDS, .threads = 1};
+	struct profile_options o = {.rounds = MODEL_DEFAULT_ROUNDS, .open.threads = 1};
 	struct kerf_err err = {0};
 	bool done = false;
 	int code = parse(argc, argv, &o, &done);

@@ -25,18 +25,14 @@ static const char help[] =
 	"  -o, --output OUT.npy   write all outputs, in ONNX order\n"
 	"      --top N            classes to show (5)\n"
 	"      --labels FILE      class names, one a line\n"
-	RUN_PIXEL_HELP
-	"      --input-shape S    of an input that the file leaves open, as 1,3,224,224\n"
-	"      --threads N        compute threads for one frame (1)\n"
+	RUN_PIXEL_HELP MODEL_ENGINE_HELP MODEL_CALIBRATION_HELP
 	"      --help             this text\n";
 
 enum {
 	OPT_CUT = 256,
 	OPT_CODEC,
 	OPT_TOP,
-	OPT_LABELS,
-	OPT_INPUT_SHAPE,
-	OPT_THREADS
+	OPT_LABELS
 };
 
 static const struct option long_options[] = {
@@ -47,8 +43,7 @@ static const struct option long_options[] = {
 	{"top", required_argument, NULL, OPT_TOP},
 	{"labels", required_argument, NULL, OPT_LABELS},
 	RUN_PIXEL_OPTIONS,
-	{"input-shape", required_argument, NULL, OPT_INPUT_SHAPE},
-	{"threads", required_argument, NULL, OPT_THREADS},
+	MODEL_ENGINE_OPTIONS,
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -93,11 +88,9 @@ static bool parse_option(int c, const char *value, struct run_options *o)
 	case OPT_CODEC: return parse_codec(value, o);
 	case OPT_TOP: return model_option_number(COMMAND, "--top", value, 1, MAX_TOP, &o->top);
 	case OPT_LABELS: o->labels = value; return true;
-	case OPT_INPUT_SHAPE: o->input_shape = value; return true;
-	case OPT_THREADS:
-		return model_option_number(
-			COMMAND, "--threads", value, 1, MODEL_MAX_THREADS, &o->threads);
-	default: return run_pixel_option(COMMAND, c, value, o);
+	default:
+		return c >= MODEL_OPT_INPUT_SHAPE ? model_engine_option(COMMAND, c, value, &o->open)
+						  : run_pixel_option(COMMAND, c, value, o);
 	}
 }
 
@@ -122,7 +115,7 @@ static int parse(int argc, char **argv, struct run_options *o, bool *done)
 		return model_usage(COMMAND, "-i INPUT is missing");
 	if (codec_given && !o->split)
 		return model_usage(COMMAND, "--codec needs --cut");
-	o->model = argv[optind];
+	o->open.model = argv[optind];
 	return MODEL_OK;
 }
 
@@ -165,7 +158,7 @@ static int describe_output(struct run *r, struct kerf_err *err)
 static int open_run(struct run *r, struct kerf_err *err)
 {
 	size_t frames;
-	int rc = model_open(&r->m, r->o->model, r->o->input_shape, (unsigned)r->o->threads, err);
+	int rc = model_open(&r->m, &r->o->open, err);
 
 	if (rc == 0)
 		rc = run_inputs_open(&r->in, r->o, r->m.graph, err);
@@ -321,7 +314,7 @@ static int run_all(struct run *r, struct kerf_err *err)
 int model_run(int argc, char **argv)
 {
 	struct run_options o = {
-		.codec = KERF_CODEC_F32, .top = 5, .threads = 1, .resize = KERF_RESIZE_CROP};
+		.codec = KERF_CODEC_F32, .top = 5, .open.threads = 1, .resize = KERF_RESIZE_CROP};
 	struct run r = {.o = &o};
 	struct kerf_err err = {0};
 	bool done = false;

@@ -13,14 +13,14 @@
 #define RUN_MAX_CHANNELS 4
 
 struct run_options {
-	const char *model, *input_shape;
+	struct model_options open;
 	const char *inputs[RUN_MAX_INPUTS];
 	unsigned n_inputs;
 	const char *output, *labels;
 	bool split;
 	uint64_t cut;
 	int codec;
-	uint64_t top, threads;
+	uint64_t top;
 	float mean[RUN_MAX_CHANNELS], std[RUN_MAX_CHANNELS];
 	unsigned n_mean, n_std; /* numbers given; 0 = ImageNet's */
 	bool bgr;

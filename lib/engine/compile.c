@@ -7,7 +7,7 @@
 
 /* ---- weights ---- */
 
-static int run_reorder(struct kerf_engine *e, const struct weight *w, float *to)
+static int run_reorder(struct kerf_engine *e, const struct weight *w, void *to)
 {
 	dnnl_primitive_t reorder = NULL;
 	dnnl_memory_t from = NULL, packed = NULL;
@@ -61,7 +61,7 @@ static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
 		char *to = (char *)e->weight_block + w->offset;
 		int rc = 0;
 		if (w->reorder)
-			rc = run_reorder(e, w, (float *)to);
+			rc = run_reorder(e, w, to);
 		else
 			memcpy(to, w->source, w->bytes);
 		drop_source(w);
@@ -93,11 +93,15 @@ static int alloc_tables(struct builder *b)
 	e->n_tensors = b->g->n_tensors;
 	e->first_step = calloc((size_t)e->n_nodes + 1, sizeof(*e->first_step));
 	e->tensor_place = malloc((size_t)e->n_tensors * sizeof(*e->tensor_place));
+	e->storage = malloc((size_t)e->n_tensors * sizeof(*e->storage));
 	b->last_use = malloc((size_t)e->n_tensors * sizeof(*b->last_use));
-	if (!e->first_step || !e->tensor_place || !b->last_use)
+	b->narrow = calloc((size_t)e->n_nodes, sizeof(*b->narrow));
+	if (!e->first_step || !e->tensor_place || !e->storage || !b->last_use || !b->narrow)
 		return kerf_err_set(b->err, -ENOMEM, "out of memory");
-	for (int i = 0; i < e->n_tensors; i++)
+	for (int i = 0; i < e->n_tensors; i++) {
 		e->tensor_place[i] = KERF_NONE;
+		e->storage[i] = (struct storage){dnnl_f32, 1};
+	}
 	return 0;
 }
 
@@ -147,6 +151,10 @@ struct kerf_engine *kerf_engine_compile(
 
 	if (check_graph(g, err) < 0)
 		return NULL;
+	if (o->precision == KERF_PRECISION_INT8 && !o->ranges) {
+		kerf_err_set(err, -EINVAL, "graph %s: int8 needs the ranges of a calibration", g->name);
+		return NULL;
+	}
 	struct kerf_engine *e = calloc(1, sizeof(*e));
 	if (!e) {
 		kerf_err_set(err, -ENOMEM, "out of memory");
@@ -154,12 +162,13 @@ struct kerf_engine *kerf_engine_compile(
 	}
 	int rc = prepare(e, o, err);
 	if (rc == 0) {
-		struct builder b = {.g = g, .e = e, .err = err};
+		struct builder b = {.g = g, .e = e, .err = err, .precision = o->precision, .ranges = o->ranges};
 		/* Before the first primitive: oneDNN plans each for this many threads. */
 		omp_set_num_threads((int)e->team.threads);
 		rc = build(&b);
 		omp_set_num_threads(outer_threads);
 		free(b.last_use);
+		free(b.narrow);
 	}
 	if (rc < 0) {
 		kerf_engine_free(e);
@@ -196,6 +205,7 @@ void kerf_engine_free(struct kerf_engine *e)
 	free(e->steps);
 	free(e->first_step);
 	free(e->tensor_place);
+	free(e->storage);
 	free(e);
 }
 
@@ -222,6 +232,12 @@ int kerf_engine_step_node(const struct kerf_engine *e, unsigned step)
 {
 	assert(step < (unsigned)e->n_steps);
 	return e->steps[step].node;
+}
+
+bool kerf_engine_has_tensor(const struct kerf_engine *e, int id)
+{
+	assert(id >= 0 && id < e->n_tensors);
+	return e->tensor_place[id] >= 0 && e->storage[id].type == dnnl_f32;
 }
 
 size_t kerf_engine_weight_bytes(const struct kerf_engine *e)

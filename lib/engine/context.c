@@ -116,9 +116,9 @@ void kerf_context_free(struct kerf_context *c)
 float *kerf_context_tensor(struct kerf_context *c, int id)
 {
 	assert(id >= 0 && id < c->e->n_tensors);
-	int place = c->e->tensor_place[id];
-
-	return place < 0 ? NULL : (float *)(c->arena + c->e->places[place].offset);
+	if (!kerf_engine_has_tensor(c->e, id))
+		return NULL;
+	return (float *)(c->arena + c->e->places[c->e->tensor_place[id]].offset);
 }
 
 /* ---- running ---- */
@@ -212,5 +212,31 @@ int kerf_engine_profile(struct kerf_context *c, unsigned rounds, uint64_t (*cloc
 	if (rc < 0)
 		kerf_err_set(err, rc, "a step failed while it was timed");
 	free(times);
+	return rc;
+}
+
+/* ---- ranges ---- */
+
+static void widen(struct kerf_range *r, const float *v, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) {
+		r->lo = KERF_MIN(r->lo, v[i]);
+		r->hi = KERF_MAX(r->hi, v[i]);
+	}
+}
+
+int kerf_engine_observe(struct kerf_context *c, const struct kerf_graph *g, struct kerf_range *ranges)
+{
+	int rc = 0;
+
+	assert(g->n_nodes == c->e->n_nodes && g->n_tensors == c->e->n_tensors);
+	widen(&ranges[g->input], kerf_context_tensor(c, g->input), kerf_tensor_elements(&g->tensors[g->input]));
+	for (int k = 0; k < g->n_nodes && rc == 0; k++) {
+		const int id = g->nodes[k].output;
+
+		rc = kerf_engine_run(c, (unsigned)k, (unsigned)k + 1);
+		if (rc == 0 && kerf_engine_has_tensor(c->e, id))
+			widen(&ranges[id], kerf_context_tensor(c, id), kerf_tensor_elements(&g->tensors[id]));
+	}
 	return rc;
 }

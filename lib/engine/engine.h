@@ -7,7 +7,7 @@
  *	kerf_engine_run(c, 0, cut);              // head
  *	kerf_engine_run(c, cut, graph->n_nodes); // tail: the same steps, bit for bit
  *
- * Invariants: tensors are f32; four-dimensional ones lie dense in NHWC, others dense as they are.
+ * Invariants: tensors are f32 (see kerf_precision); four-dimensional ones lie dense in NHWC, others dense as they are.
  * A tensor's place in a context never changes and holds its value from its producer to its last
  * use; places of tensors that are not alive together overlap. Weights belong to the engine and are
  * shared by its contexts; contexts may run in different threads at once. The graph must outlive
@@ -19,6 +19,17 @@
 
 struct kerf_engine;
 struct kerf_context;
+
+/* What convolutions and inner products multiply; everything else, sums included, is f32. */
+enum kerf_precision { KERF_PRECISION_F32, KERF_PRECISION_BF16, KERF_PRECISION_INT8 };
+
+/* "f32", "bf16", "int8"; NULL past the end. */
+const char *kerf_precision_name(unsigned precision);
+
+/* The values that a tensor took on some inputs; lo > hi = none yet. */
+struct kerf_range {
+	float lo, hi;
+};
 
 /* Where arenas and weights come from; memory is aligned to 64 bytes at least. */
 struct kerf_allocator {
@@ -32,6 +43,10 @@ struct kerf_engine_options {
 	const int *cpus;    /* CPU of each team member, NULL = where the scheduler likes */
 	int numa_node_plus1; /* weights and arenas on node - 1; 0 = the calling thread's node */
 	struct kerf_allocator allocator; /* zero = libnuma memory advised to huge pages */
+	/* Below f32, what a convolution gives to convolutions alone is kept in that precision, except where one tensor
+	 * crosses that is smaller than the input (kerf_cut.natural). What this CPU has no fast code for stays f32. */
+	enum kerf_precision precision;
+	const struct kerf_range *ranges; /* of all tensors, for INT8 (kerf_engine_observe); needed while compiling */
 };
 
 /*
@@ -47,8 +62,10 @@ void kerf_engine_free(struct kerf_engine *e);
 struct kerf_context *kerf_context_create(struct kerf_engine *e, struct kerf_err *err);
 void kerf_context_free(struct kerf_context *c);
 
-/* Where tensor `id` lies in this context; NULL for constants and tensors fused away. */
+/* Where tensor `id` lies in this context; NULL for constants, tensors fused away and those that are not kept in f32. */
 float *kerf_context_tensor(struct kerf_context *c, int id);
+/* Whether contexts have it in f32, as a cut needs. */
+bool kerf_engine_has_tensor(const struct kerf_engine *e, int id);
 
 /*
  * The unit of work: step indices run from 0 to kerf_engine_steps; node k starts at
@@ -79,3 +96,9 @@ const char *kerf_engine_fingerprint_text(char *buf, size_t len);
  */
 int kerf_engine_profile(struct kerf_context *c, unsigned rounds, uint64_t (*clock_ns)(void),
 	double *node_ns, struct kerf_err *err);
+
+/*
+ * Runs the whole network, g as it was compiled, on the input that is in the context and widens ranges[] (n_tensors) to
+ * what every tensor's values are. Of an engine in f32. 0, or -EIO when oneDNN reports a failure.
+ */
+int kerf_engine_observe(struct kerf_context *c, const struct kerf_graph *g, struct kerf_range *ranges);

@@ -14,7 +14,7 @@
 #include "engine/rows.h"
 
 #define KERF_ALIGN 64
-#define KERF_DNN_ARGS 6 /* src, weights, bias, dst, scratchpad, and one to spare */
+#define KERF_DNN_ARGS 6 /* src, weights, bias, dst, scratchpad, scales */
 
 static inline size_t kerf_align_up(size_t bytes)
 {
@@ -38,13 +38,13 @@ struct place {
 };
 
 /*
- * A range of the weight block. Filled from `source` (plain f32) by a oneDNN reorder when `to` is
+ * A range of the weight block. Filled from `source` by a oneDNN reorder when `reorder` is
  * set, else copied. `owned` is a temporary that lowering made and filling frees.
  */
 struct weight {
 	size_t bytes, offset;
-	const float *source;
-	float *owned;
+	const void *source;
+	void *owned;
 	bool reorder;
 	struct dnn_md from, to;
 };
@@ -120,6 +120,12 @@ struct layernorm {
 	bool has_scale, has_bias;
 };
 
+/* f32 into bf16, or into limit(x * inverse) as bytes. */
+struct narrow {
+	bool bf16;
+	float inverse, lo, hi;
+};
+
 struct channels {
 	int64_t outer, c, inner; /* memory order: outer x c x inner */
 	float lo;                /* no result is smaller */
@@ -156,6 +162,7 @@ struct step {
 		struct reduce reduce;
 		struct layernorm layernorm;
 		struct direct direct;
+		struct narrow narrow;
 	};
 
 	int n_operands; /* in the order of dnn_arg, or of data */
@@ -175,6 +182,7 @@ void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team);
+void kerf_step_narrow(const struct step *s, float *const *data, unsigned team);
 
 /* ---- the compiled engine ---- */
 
@@ -182,6 +190,12 @@ struct team {
 	unsigned threads;
 	int *cpus; /* NULL = not bound */
 	uint64_t id;
+};
+
+/* How a tensor lies: a value is scale times what is stored. */
+struct storage {
+	dnnl_data_type_t type;
+	float scale; /* 1 but for integers */
 };
 
 struct kerf_engine {
@@ -197,6 +211,7 @@ struct kerf_engine {
 	struct place *places;
 	int n_places;
 	int *tensor_place; /* n_tensors; KERF_NONE for what has no place */
+	struct storage *storage; /* n_tensors */
 	int n_tensors;
 	struct weight *weights;
 	int n_weights;
@@ -217,6 +232,9 @@ struct builder {
 	struct kerf_err *err;
 	int node;      /* being lowered */
 	int *last_use; /* per tensor: node index, n_nodes for the graph's output */
+	enum kerf_precision precision;
+	const struct kerf_range *ranges;
+	bool *narrow; /* per node: multiplies in that precision */
 	int capacity_steps, capacity_places, capacity_weights;
 };
 
@@ -252,7 +270,15 @@ int kerf_lower_tail(struct builder *b, struct operand output, int residual, stru
 int kerf_lower_copy(struct builder *b, struct operand to, struct operand from, int64_t elements);
 bool kerf_tail_eltwise(struct kerf_act act, struct dnn_tail *tail);
 
+/* precision.c: which nodes multiply in the builder's precision, and how each tensor is stored. */
+int kerf_precision_decide(struct builder *b);
+/* How a narrow node reads tensor `id`; it has a place in f32, or lies so already. */
+struct storage kerf_precision_read_as(const struct builder *b, int id);
+int kerf_precision_input(struct builder *b, int id, struct operand *o);
+
 /* lower_dnn.c */
+/* Whether oneDNN has fast code for the node in that precision, with a result in f32 and in dst. */
+bool kerf_dnn_suits(struct builder *b, const struct kerf_node *n, struct storage src, struct storage dst);
 int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);

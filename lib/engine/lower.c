@@ -119,6 +119,7 @@ int kerf_lower_input(struct builder *b, int id, struct operand *o)
 		return lower_constant(b, id, o);
 	if (b->e->tensor_place[id] < 0)
 		return kerf_lower_fail(b, -EINVAL, "input %s is not computed before it", t->name);
+	assert(b->e->storage[id].type == dnnl_f32);
 	*o = (struct operand){IN_ARENA, b->e->tensor_place[id]};
 	return 0;
 }
@@ -147,7 +148,8 @@ static void settle_output(struct builder *b, int place, struct operand *o)
 int kerf_lower_output(struct builder *b, struct operand *o)
 {
 	const struct kerf_tensor *t = &b->g->tensors[b->g->nodes[b->node].output];
-	int place = kerf_lower_new_place(b, kerf_tensor_bytes(t));
+	const size_t width = dnnl_data_type_size(b->e->storage[b->g->nodes[b->node].output].type);
+	int place = kerf_lower_new_place(b, (size_t)kerf_tensor_elements(t) * width);
 
 	if (place < 0)
 		return place;
@@ -377,6 +379,8 @@ int kerf_lower_graph(struct builder *b)
 	int place;
 
 	find_last_uses(b);
+	if (kerf_precision_decide(b) < 0)
+		return -ENOMEM;
 	place = kerf_lower_new_place(b, kerf_tensor_bytes(&g->tensors[g->input]));
 	if (place < 0)
 		return place;

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
 
 /*
  * `ref` and `simple` are plain loops and `gemm` unrolls the image into a matrix: each is several
@@ -135,19 +137,38 @@ static int require_constant(struct builder *b, int id, const char *what)
 	return kerf_lower_fail(b, -EINVAL, "%s %s are computed, expected constants", what, t->name);
 }
 
+static bool is_integer(struct storage s)
+{
+	return s.type == dnnl_s8 || s.type == dnnl_u8;
+}
+
 /* ---- convolution ---- */
 
-static dnnl_status_t nhwc_md(const struct kerf_tensor *t, struct dnn_md *md)
+static dnnl_status_t nhwc_md(const struct kerf_tensor *t, dnnl_data_type_t type, struct dnn_md *md)
 {
 	const dnnl_dims_t dims = {t->dims[0], t->dims[1], t->dims[2], t->dims[3]};
 
-	return dnn_md_make(md, 4, dims, dnnl_acdb);
+	return dnn_md_make_as(md, 4, dims, type, dnnl_acdb);
+}
+
+/* What weights are multiplied in with a source of that type; biases stay f32. */
+static dnnl_data_type_t weights_type(struct storage src)
+{
+	return src.type == dnnl_u8 ? dnnl_s8 : src.type;
+}
+
+/* What they are before oneDNN packs them: integers are rounded here (quantise), bf16 by oneDNN. */
+static dnnl_data_type_t plain_type(struct storage src)
+{
+	return is_integer(src) ? dnnl_s8 : dnnl_f32;
 }
 
 /* What the primitive takes along, and what is left for steps of our own. */
 struct fusion {
+	struct storage src, dst;
 	struct dnn_op op;
 	struct dnn_md plain; /* how ONNX has the weights */
+	float *scales;       /* of op, integers only */
 	dnnl_primitive_desc_t pd;
 	int residual; /* left over */
 	struct kerf_act act;
@@ -155,6 +176,7 @@ struct fusion {
 
 static void drop_fusion(struct fusion *f)
 {
+	free(f->scales);
 	dnn_op_free(&f->op);
 	dnn_md_free(&f->plain);
 	if (f->pd)
@@ -181,13 +203,14 @@ static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf
 		op->pad_begin[i] = n->pads[i];
 		op->pad_end[i] = n->pads[i + 2];
 	}
-	dnnl_status_t status = nhwc_md(&g->tensors[n->inputs[0]], &op->src);
+	op->grouped = groups > 1;
+	dnnl_status_t status = nhwc_md(&g->tensors[n->inputs[0]], f->src.type, &op->src);
 	if (status == dnnl_success)
-		status = nhwc_md(&g->tensors[n->output], &op->dst);
+		status = nhwc_md(&g->tensors[n->output], f->dst.type, &op->dst);
 	if (status == dnnl_success)
-		status = dnn_md_make(&op->weights, n_dims, dims, dnnl_format_tag_any);
+		status = dnn_md_make_as(&op->weights, n_dims, dims, weights_type(f->src), dnnl_format_tag_any);
 	if (status == dnnl_success)
-		status = dnn_md_make(&f->plain, n_dims, dims, groups > 1 ? dnnl_abcde : dnnl_abcd);
+		status = dnn_md_make_as(&f->plain, n_dims, dims, plain_type(f->src), groups > 1 ? dnnl_abcde : dnnl_abcd);
 	op->has_bias = input_or_none(n, 2) >= 0;
 	if (status == dnnl_success && op->has_bias)
 		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
@@ -204,6 +227,11 @@ static int choose(struct builder *b, struct fusion *f, int residual, struct kerf
 	struct dnn_impl first;
 	struct dnn_tail tail = {.sum = residual >= 0};
 	bool act_fused = kerf_tail_eltwise(act, &tail);
+
+	if (tail.alg == dnnl_eltwise_clip) {
+		tail.alpha /= f->dst.scale;
+		tail.beta /= f->dst.scale;
+	}
 
 	f->op.tail = tail;
 	f->residual = KERF_NONE;
@@ -224,6 +252,121 @@ static int choose(struct builder *b, struct fusion *f, int residual, struct kerf
 	return status == dnnl_success ? 0 : dnn_fail(b, status, "primitive descriptor");
 }
 
+/* ---- products in lower precision ---- */
+
+static struct fusion plain_fusion(const struct builder *b, const struct kerf_node *n)
+{
+	const struct storage f32 = {dnnl_f32, 1};
+
+	return (struct fusion){
+		.src = b->narrow[b->node] ? kerf_precision_read_as(b, n->inputs[0]) : f32,
+		.dst = b->e->storage[n->output],
+	};
+}
+
+static int read_source(struct builder *b, const struct kerf_node *n, struct operand *x)
+{
+	return b->narrow[b->node] ? kerf_precision_input(b, n->inputs[0], x) : kerf_lower_input(b, n->inputs[0], x);
+}
+
+#define WEIGHT_MAX 127
+
+/* What 1 stands for in the weights of output channel oc: symmetric, so that the largest is WEIGHT_MAX. */
+static float weight_scale(const struct kerf_tensor *w, int64_t oc)
+{
+	const int64_t row = kerf_tensor_elements(w) / w->dims[0];
+	const float *v = (const float *)w->data + oc * row;
+	float largest = 0;
+
+	for (int64_t i = 0; i < row; i++)
+		largest = fmaxf(largest, fabsf(v[i]));
+	return largest > 0 && isfinite(largest) ? largest / WEIGHT_MAX : 1;
+}
+
+/* Of each output channel: what a product of integers is in units of the result. */
+static int find_scales(struct builder *b, const struct kerf_node *n, struct fusion *f)
+{
+	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]];
+
+	if (!is_integer(f->src))
+		return 0;
+	f->scales = malloc((size_t)w->dims[0] * sizeof(*f->scales));
+	if (!f->scales)
+		return kerf_lower_fail(b, -ENOMEM, "out of memory");
+	for (int64_t i = 0; i < w->dims[0]; i++)
+		f->scales[i] = f->src.scale * weight_scale(w, i) / f->dst.scale;
+	f->op.scales = f->scales;
+	f->op.n_scales = (int)w->dims[0];
+	return 0;
+}
+
+static void quantise(const struct kerf_tensor *w, int8_t *to)
+{
+	const int64_t row = kerf_tensor_elements(w) / w->dims[0];
+
+	for (int64_t oc = 0; oc < w->dims[0]; oc++) {
+		const float scale = weight_scale(w, oc);
+
+		for (int64_t i = oc * row; i < (oc + 1) * row; i++)
+			to[i] = (int8_t)lrintf(((const float *)w->data)[i] / scale);
+	}
+}
+
+static int add_vector(struct builder *b, struct step *s, int arg, int64_t n, float **to)
+{
+	struct operand o;
+	struct dnn_md md;
+
+	*to = kerf_lower_own_weight(b, (size_t)n * sizeof(**to), &o);
+	if (!*to)
+		return -ENOMEM;
+	const dnnl_status_t status = dnn_md_make(&md, 1, (const dnnl_dims_t){n}, dnnl_a);
+	const int rc = status == dnnl_success ? add_arg(b, s, arg, &md, o) : dnn_fail(b, status, "memory descriptor");
+	dnn_md_free(&md);
+	return rc;
+}
+
+/* Weights of 8 bits, and the bias and the scales that go with them. */
+static int add_quantised(struct builder *b, struct step *s, const struct kerf_node *n, struct fusion *f)
+{
+	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]];
+	const int64_t channels = w->dims[0];
+	float *to;
+	int rc = add_weights(b, s, f->pd, n->inputs[1], &f->plain);
+
+	if (rc < 0)
+		return rc;
+	struct weight *packed = &b->e->weights[b->e->n_weights - 1];
+	packed->source = packed->owned = malloc((size_t)kerf_tensor_elements(w));
+	if (!packed->owned)
+		return kerf_lower_fail(b, -ENOMEM, "out of memory");
+	quantise(w, packed->owned);
+	if (f->op.has_bias) {
+		const float *bias = b->g->tensors[n->inputs[2]].data;
+
+		rc = add_vector(b, s, DNNL_ARG_BIAS, channels, &to);
+		for (int64_t i = 0; i < channels && rc == 0; i++)
+			to[i] = dnn_bias(bias[i], f->scales[i] * f->dst.scale, f->dst.scale);
+	}
+	if (rc == 0 && DNN_SCALES_ARE_ARGS) {
+		rc = add_vector(b, s, DNN_ARG_SCALES, channels, &to);
+		if (rc == 0)
+			memcpy(to, f->scales, (size_t)channels * sizeof(*to));
+	}
+	return rc;
+}
+
+static int choose_conv(struct builder *b, const struct kerf_node *n, int residual, struct fusion *f)
+{
+	const dnnl_status_t status = describe_conv(b->g, n, f);
+	const int rc = status == dnnl_success ? choose(b, f, residual, n->act) : dnn_fail(b, status, "convolution");
+
+	/* Steps of our own could not read it. */
+	if (rc == 0 && f->dst.type != dnnl_f32 && (f->residual >= 0 || f->act.kind != KERF_ACT_NONE))
+		return kerf_lower_fail(b, -ENOTSUP, "oneDNN does not fuse what follows it in this precision");
+	return rc;
+}
+
 static int emit_fused(struct builder *b, const char *what, const struct kerf_node *n,
 	struct fusion *f, struct operand x, struct operand y)
 {
@@ -235,30 +378,30 @@ static int emit_fused(struct builder *b, const char *what, const struct kerf_nod
 	if (rc == 0)
 		rc = add_arg(b, s, DNNL_ARG_DST, &f->op.dst, y);
 	if (rc == 0)
-		rc = add_weights(b, s, f->pd, n->inputs[1], &f->plain);
-	if (rc == 0 && f->op.has_bias)
+		rc = is_integer(f->src) ? add_quantised(b, s, n, f) : add_weights(b, s, f->pd, n->inputs[1], &f->plain);
+	if (rc == 0 && f->op.has_bias && !is_integer(f->src))
 		rc = add_bias(b, s, n->inputs[2], &f->op.bias);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, f->residual, f->act);
 }
 
 int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 {
-	struct fusion f = {0};
+	struct fusion f = plain_fusion(b, n);
 	struct operand x, y;
 	int residual = n->residual >= 0 ? n->residual : input_or_none(n, 3);
 	int rc = require_constant(b, n->inputs[1], "weights");
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
 		rc = require_constant(b, n->inputs[2], "bias values");
-	if (rc == 0 && kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
+	if (rc == 0 && !b->narrow[b->node] &&
+		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
 		return kerf_lower_direct(b, n, residual);
 	if (rc == 0)
-		rc = kerf_lower_input(b, n->inputs[0], &x);
-	if (rc < 0)
-		return rc;
-	dnnl_status_t status = describe_conv(b->g, n, &f);
-	rc = status == dnnl_success ? choose(b, &f, residual, n->act)
-				    : dnn_fail(b, status, "convolution");
+		rc = read_source(b, n, &x);
+	if (rc == 0)
+		rc = find_scales(b, n, &f);
+	if (rc == 0)
+		rc = choose_conv(b, n, residual, &f);
 	if (rc == 0)
 		rc = f.op.tail.sum ? kerf_lower_residual_output(b, residual, n->inputs[0], &y)
 				   : kerf_lower_output(b, &y);
@@ -280,13 +423,13 @@ static dnnl_status_t describe_gemm(const struct kerf_graph *g, const struct kerf
 
 	op->kind = DNN_INNER_PRODUCT;
 	op->has_bias = input_or_none(n, 2) >= 0;
-	dnnl_status_t status = dnn_md_make(&op->src, 2, src, dnnl_ab);
+	dnnl_status_t status = dnn_md_make_as(&op->src, 2, src, f->src.type, dnnl_ab);
 	if (status == dnnl_success)
 		status = dnn_md_make(&op->dst, 2, dst, dnnl_ab);
 	if (status == dnnl_success)
-		status = dnn_md_make(&op->weights, 2, weights, dnnl_format_tag_any);
+		status = dnn_md_make_as(&op->weights, 2, weights, weights_type(f->src), dnnl_format_tag_any);
 	if (status == dnnl_success)
-		status = dnn_md_make(&f->plain, 2, weights, dnnl_ab);
+		status = dnn_md_make_as(&f->plain, 2, weights, plain_type(f->src), dnnl_ab);
 	if (status == dnnl_success && op->has_bias)
 		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
 	return status;
@@ -329,9 +472,9 @@ static int choose_gemm(struct builder *b, const struct kerf_node *n, struct fusi
 	b->err = &first;
 	int rc = choose(b, f, KERF_NONE, act);
 	b->err = err;
-	if (rc == -ENOTSUP) {
+	if (rc == -ENOTSUP && !b->narrow[b->node]) {
 		drop_fusion(f);
-		*f = (struct fusion){0};
+		*f = plain_fusion(b, n);
 		status = describe_gemm_as_conv(b->g, n, f);
 		rc = status == dnnl_success ? choose(b, f, KERF_NONE, act)
 					    : dnn_fail(b, status, "inner product");
@@ -347,22 +490,43 @@ static int choose_gemm(struct builder *b, const struct kerf_node *n, struct fusi
 
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
 {
-	struct fusion f = {0};
+	struct fusion f = plain_fusion(b, n);
 	struct operand x, y;
 	int rc = require_constant(b, n->inputs[1], "weights");
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
 		rc = require_constant(b, n->inputs[2], "bias values");
 	if (rc == 0)
-		rc = kerf_lower_input(b, n->inputs[0], &x);
+		rc = read_source(b, n, &x);
 	if (rc == 0)
 		rc = kerf_lower_output(b, &y);
+	if (rc == 0)
+		rc = find_scales(b, n, &f);
 	if (rc == 0)
 		rc = choose_gemm(b, n, &f);
 	if (rc == 0)
 		rc = emit_fused(b, "gemm", n, &f, x, y);
 	drop_fusion(&f);
 	return rc;
+}
+
+bool kerf_dnn_suits(struct builder *b, const struct kerf_node *n, struct storage src, struct storage dst)
+{
+	struct kerf_err unused = {0}, *err = b->err;
+	struct fusion f = {.src = src, .dst = dst};
+	const dnnl_status_t status = n->op == KERF_OP_CONV ? describe_conv(b->g, n, &f) : describe_gemm(b->g, n, &f);
+	struct dnn_impl first;
+
+	b->err = &unused;
+	bool suits = status == dnnl_success && find_scales(b, n, &f) == 0;
+	if (suits && n->op == KERF_OP_CONV)
+		suits = choose(b, &f, n->residual >= 0 ? n->residual : input_or_none(n, 3), n->act) == 0 &&
+			is_fast(dnn_impl_name(f.pd));
+	else if (suits)
+		suits = dnn_op_choose(&f.op, b->e->dnn, is_fast, &f.pd, &first) == dnnl_success;
+	b->err = err;
+	drop_fusion(&f);
+	return suits;
 }
 
 /* ---- softmax ---- */

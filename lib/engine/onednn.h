@@ -43,6 +43,10 @@ struct dnn_op {
 	dnnl_dims_t strides, dilates, pad_begin, pad_end; /* dilates: 0 = dense */
 	int axis;
 	struct dnn_tail tail;
+	/* Integers: what a product of each output channel stands for, in units of dst; NULL = 1. */
+	const float *scales;
+	int n_scales;
+	bool grouped; /* weights have a dimension of groups first */
 };
 
 /* A visit to each implementation in oneDNN's order of preference; true ends it and keeps the pd. */
@@ -80,6 +84,11 @@ static inline bool dnn_visit(const_dnnl_primitive_desc_t pd, dnn_accept accept,
 #endif
 
 /* ---- memory ---- */
+
+static inline dnnl_status_t dnn_md_make(struct dnn_md *m, int n_dims, const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+	return dnn_md_make_as(m, n_dims, dims, dnnl_f32, tag);
+}
 
 static inline dnnl_status_t dnn_md_copy(struct dnn_md *m, const struct dnn_md *from)
 {
@@ -119,8 +128,7 @@ static inline dnnl_status_t dnn_append_tail(dnnl_post_ops_t ops, const struct dn
 }
 
 /* Scratchpads come from the caller: that keeps execution free of allocation. */
-static inline dnnl_status_t dnn_attr_create(dnnl_primitive_attr_t *attr,
-	const struct dnn_tail *tail)
+static inline dnnl_status_t dnn_attr_create(dnnl_primitive_attr_t *attr, const struct dnn_op *op)
 {
 	dnnl_post_ops_t ops = NULL;
 	dnnl_status_t rc = dnnl_primitive_attr_create(attr);
@@ -131,9 +139,11 @@ static inline dnnl_status_t dnn_attr_create(dnnl_primitive_attr_t *attr,
 	if (rc == dnnl_success)
 		rc = dnnl_post_ops_create(&ops);
 	if (rc == dnnl_success)
-		rc = dnn_append_tail(ops, tail);
+		rc = dnn_append_tail(ops, &op->tail);
 	if (rc == dnnl_success)
 		rc = dnnl_primitive_attr_set_post_ops(*attr, ops);
+	if (rc == dnnl_success && op->scales)
+		rc = dnn_attr_set_scales(*attr, op);
 	if (ops)
 		dnnl_post_ops_destroy(ops);
 	if (rc != dnnl_success) {
@@ -153,7 +163,7 @@ static inline dnnl_status_t dnn_op_choose(const struct dnn_op *op, dnnl_engine_t
 	dnn_accept accept, dnnl_primitive_desc_t *chosen, struct dnn_impl *first)
 {
 	dnnl_primitive_attr_t attr;
-	dnnl_status_t rc = dnn_attr_create(&attr, &op->tail);
+	dnnl_status_t rc = dnn_attr_create(&attr, op);
 
 	*chosen = NULL;
 	first->name[0] = '\0';

@@ -11,10 +11,10 @@ static inline dnn_md_ref dnn_md_get(const struct dnn_md *m)
 	return m->md;
 }
 
-static inline dnnl_status_t dnn_md_make(struct dnn_md *m, int n_dims, const dnnl_dims_t dims,
-	dnnl_format_tag_t tag)
+static inline dnnl_status_t dnn_md_make_as(struct dnn_md *m, int n_dims, const dnnl_dims_t dims,
+	dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
-	return dnnl_memory_desc_create_with_tag(&m->md, n_dims, dims, dnnl_f32, tag);
+	return dnnl_memory_desc_create_with_tag(&m->md, n_dims, dims, type, tag);
 }
 
 static inline dnnl_status_t dnn_md_clone(struct dnn_md *m, dnn_md_ref from)
@@ -38,6 +38,24 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
 	float alpha, float beta)
 {
 	return dnnl_post_ops_append_eltwise(ops, alg, alpha, beta);
+}
+
+/* Whether scales are an argument of each run, DNN_ARG_SCALES. */
+#define DNN_SCALES_ARE_ARGS true
+#define DNN_ARG_SCALES (DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS)
+
+static inline dnnl_status_t dnn_attr_set_scales(dnnl_primitive_attr_t attr, const struct dnn_op *op)
+{
+	const int per_channel = op->grouped ? 1 << 0 | 1 << 1 : 1 << 0;
+
+	return dnnl_primitive_attr_set_scales_mask(attr, DNNL_ARG_WEIGHTS, op->n_scales > 1 ? per_channel : 0);
+}
+
+/* A bias in the units that the primitive adds it in: those of dst. */
+static inline float dnn_bias(float bias, float product_scale, float dst_scale)
+{
+	(void)product_scale;
+	return bias / dst_scale;
 }
 
 static inline dnnl_status_t dnn_op_describe(const struct dnn_op *op, dnnl_primitive_attr_t attr,

@@ -27,6 +27,10 @@ struct kerf_rows {
 	void (*mul_one)(const float *a, float b, float *y, size_t n);
 	/* y = the larger of x * scale + shift and lo, which may be -INFINITY */
 	void (*scale_shift)(const float *x, const float *scale, const float *shift, float lo, float *y, size_t n);
+	/* Nearest, ties to even. */
+	void (*to_bf16)(const float *x, uint16_t *y, size_t n);
+	/* x * inverse within lo and hi, whole numbers of 8 bits; nearest, ties to even; a NaN becomes lo. */
+	void (*to_int8)(const float *x, float inverse, float lo, float hi, uint8_t *y, size_t n);
 	/* y[c] = scale * sum over the window of x[c]; row sums first, then their sum. */
 	void (*average)(const struct kerf_window *w, const float *x, float *y, size_t n);
 	/* y[c] = the largest x[c] in the window */

@@ -40,6 +40,21 @@ static inline V v_exp2i(V z)
 	return z;
 }
 
+/* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */
+static inline void v_store_bf16(uint16_t *p, V v)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &v, sizeof(bits));
+	bits = v != v ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1);
+	*p = (uint16_t)(bits >> 16);
+}
+
+static inline void v_store_bytes(uint8_t *p, V v)
+{
+	*p = (uint8_t)(int)v;
+}
+
 static bool is_supported(void)
 {
 	return true;

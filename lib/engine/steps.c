@@ -39,6 +39,23 @@ void kerf_step_act(const struct step *s, float *const *data, unsigned team)
 	kerf_step_split(s, data, team, (s->elements + LINE - 1) / LINE, act_part);
 }
 
+static void narrow_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct narrow *w = &s->narrow;
+	const int64_t at = from * LINE, end = KERF_MIN(to * LINE, s->elements);
+	void *y = data[0];
+
+	if (w->bf16)
+		kerf_rows()->to_bf16(data[1] + at, (uint16_t *)y + at, (size_t)(end - at));
+	else
+		kerf_rows()->to_int8(data[1] + at, w->inverse, w->lo, w->hi, (uint8_t *)y + at, (size_t)(end - at));
+}
+
+void kerf_step_narrow(const struct step *s, float *const *data, unsigned team)
+{
+	kerf_step_split(s, data, team, (s->elements + LINE - 1) / LINE, narrow_part);
+}
+
 /* Position in all but the innermost dimension of a nest, and where that is in each operand. */
 struct cursor {
 	int64_t index[KERF_MAX_DIMS];

@@ -24,6 +24,21 @@ void kerf_model_destroy(struct kerf_model *m)
 	*m = (struct kerf_model){0};
 }
 
+void kerf_model_restrict(struct kerf_model *m, const struct kerf_engine *e)
+{
+	for (unsigned k = 0; k + 1 < m->n_cuts; k++) {
+		struct kerf_cut *c = &m->cuts[k];
+		bool whole = true;
+
+		for (int i = 0; i < KERF_MIN(c->n_tensors, KERF_MAX_CUT_TENSORS); i++)
+			whole = whole && kerf_engine_has_tensor(e, c->tensors[i]);
+		if (!whole) {
+			c->n_tensors = KERF_MAX_CUT_TENSORS + 1;
+			c->natural = c->useful = c->candidate = false;
+		}
+	}
+}
+
 bool kerf_model_can_cut(const struct kerf_model *m, unsigned k)
 {
 	return k + 1 < m->n_cuts && m->cuts[k].n_tensors >= 1 &&

@@ -31,6 +31,8 @@ struct kerf_model {
 int kerf_model_create(struct kerf_model *m, const struct kerf_graph *graph,
 	const struct kerf_pixel_format *pixels, struct kerf_err *err);
 void kerf_model_destroy(struct kerf_model *m);
+/* Takes away the cuts that an engine cannot stop at: it does not keep all that crosses in f32. */
+void kerf_model_restrict(struct kerf_model *m, const struct kerf_engine *e);
 /* Cut k may be sent: one to KERF_MAX_CUT_TENSORS tensors cross. */
 bool kerf_model_can_cut(const struct kerf_model *m, unsigned k);
 

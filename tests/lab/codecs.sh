@@ -35,7 +35,7 @@ done
 "$bin/kerf-model" calibrate "$work/s.onnx" --images "$work/pictures" -o "$work/c.json" >/dev/null ||
 	fail "calibrate ended with $?"
 awk '/"codec"/ { q4 = /q4/ } /"agreement"/ { sub(/: [0-9.]*/, q4 ? ": 0.5" : ": 1.0") } 1' "$work/c.json" >"$work/d.json"
-run calibrated -s model.file="$work/s.onnx" -s policy.calibration="$work/d.json" -s "policy.codecs=f32 u8 q8 q4"
+run calibrated -s model.file="$work/s.onnx" -s model.calibration="$work/d.json" -s "policy.codecs=f32 u8 q8 q4"
 expect "frames with q8" "$(used calibrated q8)" -gt 20
 expect "frames with q4" "$(used calibrated q4)" -eq 0
 
@@ -52,9 +52,9 @@ refuse -s "policy.codecs=f32 q9"
 pattern='is empty'
 refuse -s "policy.codecs="
 pattern='made for another network'
-refuse -s policy.calibration="$work/c.json"
+refuse -s model.calibration="$work/c.json"
 echo '{' >"$work/bad.json"
 pattern='bad.json'
-refuse -s policy.calibration="$work/bad.json"
+refuse -s model.calibration="$work/bad.json"
 echo '{"model": "x", "digest": "x", "images": 1}' >"$work/bad.json"
-refuse -s policy.calibration="$work/bad.json"
+refuse -s model.calibration="$work/bad.json"

@@ -1,0 +1,164 @@
+/*
+ * Precision: which convolutions and inner products multiply in bf16 or int8, and how tensors lie between them.
+ *
+ * Sums, activations of our own and everything else stay f32: a convolution reads f32 through a step that narrows it and
+ * writes f32, unless its result goes to nothing but other such convolutions. So a residual is added in full precision, and
+ * where a graph is cut tensors are f32, whatever precision the two sides multiply in.
+ *
+ * int8: weights are symmetric by output channel, activations by tensor, unsigned where nothing is below 0 (Jacob et al. 2018).
+ */
+#include "engine/internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+const char *kerf_precision_name(unsigned precision)
+{
+	static const char *const names[] = {"f32", "bf16", "int8"};
+
+	return precision < KERF_ARRAY_LEN(names) ? names[precision] : NULL;
+}
+
+#define SIGNED_MAX 127
+#define UNSIGNED_MAX 255
+
+struct storage kerf_precision_read_as(const struct builder *b, int id)
+{
+	const struct storage stored = b->e->storage[id];
+
+	if (stored.type != dnnl_f32)
+		return stored;
+	if (b->precision == KERF_PRECISION_BF16)
+		return (struct storage){dnnl_bf16, 1};
+	const struct kerf_range r = b->ranges[id];
+	const float largest = fmaxf(fabsf(r.lo), fabsf(r.hi));
+	const bool is_signed = r.lo < 0;
+
+	/* A tensor of zeros, or of which nothing is known, may have any scale. */
+	if (!(r.lo <= r.hi) || !(largest > 0) || !isfinite(largest))
+		return (struct storage){dnnl_s8, 1};
+	return (struct storage){is_signed ? dnnl_s8 : dnnl_u8, largest / (is_signed ? SIGNED_MAX : UNSIGNED_MAX)};
+}
+
+/* ---- which ---- */
+
+static bool is_product(const struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *w = n->n_inputs > 1 ? &b->g->tensors[n->inputs[1]] : NULL;
+
+	return (n->op == KERF_OP_CONV || n->op == KERF_OP_GEMM) && w->data && w->dtype == KERF_F32 &&
+		!b->g->tensors[n->inputs[0]].data;
+}
+
+static struct storage f32(void)
+{
+	return (struct storage){dnnl_f32, 1};
+}
+
+static void choose_nodes(struct builder *b)
+{
+	for (b->node = 0; b->node < b->g->n_nodes; b->node++) {
+		const struct kerf_node *n = &b->g->nodes[b->node];
+
+		b->narrow[b->node] = is_product(b, n) &&
+			kerf_dnn_suits(b, n, kerf_precision_read_as(b, n->inputs[0]), f32());
+	}
+}
+
+/* Read by nothing but narrow convolutions, as what they convolve. */
+static bool all_readers_narrow(const struct builder *b, int id)
+{
+	for (int i = 0; i < b->g->n_nodes; i++) {
+		const struct kerf_node *n = &b->g->nodes[i];
+
+		if (n->residual == id)
+			return false;
+		for (int k = 0; k < n->n_inputs; k++)
+			if (n->inputs[k] == id && (k > 0 || n->op != KERF_OP_CONV || !b->narrow[i]))
+				return false;
+	}
+	return true;
+}
+
+static bool may_be_stored_narrow(struct builder *b, const bool *crosses)
+{
+	const struct kerf_node *n = &b->g->nodes[b->node];
+	struct dnn_tail tail = {0};
+	const bool takes_act = n->act.kind == KERF_ACT_NONE || kerf_tail_eltwise(n->act, &tail);
+
+	return b->narrow[b->node] && n->op == KERF_OP_CONV && takes_act && n->residual < 0 && n->n_inputs < 4 &&
+		n->output != b->g->output && !crosses[n->output] && all_readers_narrow(b, n->output) &&
+		kerf_dnn_suits(b, n, kerf_precision_read_as(b, n->inputs[0]), kerf_precision_read_as(b, n->output));
+}
+
+/* Tensors that alone cross a cut. */
+static int find_crossings(struct builder *b, bool *crosses)
+{
+	struct kerf_cut *cuts;
+	unsigned n;
+
+	if (kerf_graph_find_cuts(b->g, &cuts, &n, b->err) < 0)
+		return -ENOMEM;
+	for (unsigned k = 0; k < n; k++)
+		if (cuts[k].natural)
+			crosses[cuts[k].tensors[0]] = true;
+	free(cuts);
+	return 0;
+}
+
+int kerf_precision_decide(struct builder *b)
+{
+	bool *crosses;
+
+	if (b->precision == KERF_PRECISION_F32)
+		return 0;
+	crosses = calloc((size_t)b->g->n_tensors, sizeof(*crosses));
+	if (!crosses)
+		return kerf_err_set(b->err, -ENOMEM, "out of memory");
+	const int rc = find_crossings(b, crosses);
+	if (rc == 0) {
+		choose_nodes(b);
+		for (b->node = 0; b->node < b->g->n_nodes; b->node++)
+			if (may_be_stored_narrow(b, crosses)) {
+				const int id = b->g->nodes[b->node].output;
+				b->e->storage[id] = kerf_precision_read_as(b, id);
+			}
+	}
+	free(crosses);
+	return rc;
+}
+
+/* ---- narrowing ---- */
+
+int kerf_precision_input(struct builder *b, int id, struct operand *o)
+{
+	const struct storage as = kerf_precision_read_as(b, id);
+	const int64_t elements = kerf_tensor_elements(&b->g->tensors[id]);
+	struct operand x;
+
+	if (b->e->storage[id].type != dnnl_f32) {
+		*o = (struct operand){IN_ARENA, b->e->tensor_place[id]};
+		return 0;
+	}
+	int rc = kerf_lower_input(b, id, &x);
+	if (rc < 0)
+		return rc;
+	const int place = kerf_lower_new_place(b, (size_t)elements * dnnl_data_type_size(as.type));
+	if (place < 0)
+		return place;
+	*o = (struct operand){IN_ARENA, place};
+	struct step *s = kerf_lower_step(b, as.type == dnnl_bf16 ? "to_bf16" : "to_int8", kerf_step_narrow);
+	if (!s)
+		return -ENOMEM;
+	s->elements = elements;
+	s->narrow = (struct narrow){
+		.bf16 = as.type == dnnl_bf16,
+		.inverse = 1 / as.scale,
+		.lo = as.type == dnnl_u8 ? 0 : -SIGNED_MAX,
+		.hi = as.type == dnnl_u8 ? UNSIGNED_MAX : SIGNED_MAX,
+	};
+	kerf_lower_operand(s, *o);
+	kerf_lower_operand(s, x);
+	return 0;
+}
