@@ -270,7 +270,10 @@ int kerf_lower_tail(struct builder *b, struct operand output, int residual, stru
 int kerf_lower_copy(struct builder *b, struct operand to, struct operand from, int64_t elements);
 bool kerf_tail_eltwise(struct kerf_act act, struct dnn_tail *tail);
 
-/* precision.c: which nodes multiply in the builder's precision, and how each tensor is stored. */
+/* precision.c */
+/* What 1 stands for in an integer when the largest value is `most`: 1 for what has no scale. */
+float kerf_precision_scale(float largest, int most);
+/* Which nodes multiply in the builder's precision, and how each tensor is stored. */
 int kerf_precision_decide(struct builder *b);
 /* How a narrow node reads tensor `id`; it has a place in f32, or lies so already. */
 struct storage kerf_precision_read_as(const struct builder *b, int id);

@@ -280,7 +280,7 @@ static float weight_scale(const struct kerf_tensor *w, int64_t oc)
 
 	for (int64_t i = 0; i < row; i++)
 		largest = fmaxf(largest, fabsf(v[i]));
-	return largest > 0 && isfinite(largest) ? largest / WEIGHT_MAX : 1;
+	return kerf_precision_scale(largest, WEIGHT_MAX);
 }
 
 /* Of each output channel: what a product of integers is in units of the result. */
@@ -308,7 +308,7 @@ static void quantise(const struct kerf_tensor *w, int8_t *to)
 		const float scale = weight_scale(w, oc);
 
 		for (int64_t i = oc * row; i < (oc + 1) * row; i++)
-			to[i] = (int8_t)lrintf(((const float *)w->data)[i] / scale);
+			to[i] = (int8_t)lrintf(fminf(fmaxf(((const float *)w->data)[i] / scale, -WEIGHT_MAX), WEIGHT_MAX));
 	}
 }
 

@@ -9,7 +9,7 @@
  */
 #include "engine/internal.h"
 
-#include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -18,6 +18,14 @@ const char *kerf_precision_name(unsigned precision)
 	static const char *const names[] = {"f32", "bf16", "int8"};
 
 	return precision < KERF_ARRAY_LEN(names) ? names[precision] : NULL;
+}
+
+float kerf_precision_scale(float largest, int most)
+{
+	/* Zeros, what is next to them, and what is no number: no scale would do, and 1 does no harm. */
+	if (!(largest >= FLT_MIN * (float)most) || !isfinite(largest))
+		return 1;
+	return largest / (float)most;
 }
 
 #define SIGNED_MAX 127
@@ -32,16 +40,22 @@ struct storage kerf_precision_read_as(const struct builder *b, int id)
 	if (b->precision == KERF_PRECISION_BF16)
 		return (struct storage){dnnl_bf16, 1};
 	const struct kerf_range r = b->ranges[id];
-	const float largest = fmaxf(fabsf(r.lo), fabsf(r.hi));
-	const bool is_signed = r.lo < 0;
+	const bool is_unsigned = r.lo >= 0 && r.lo <= r.hi;
+	const float largest = r.lo <= r.hi ? fmaxf(fabsf(r.lo), fabsf(r.hi)) : 0;
 
-	/* A tensor of zeros, or of which nothing is known, may have any scale. */
-	if (!(r.lo <= r.hi) || !(largest > 0) || !isfinite(largest))
-		return (struct storage){dnnl_s8, 1};
-	return (struct storage){is_signed ? dnnl_s8 : dnnl_u8, largest / (is_signed ? SIGNED_MAX : UNSIGNED_MAX)};
+	return (struct storage){is_unsigned ? dnnl_u8 : dnnl_s8,
+		kerf_precision_scale(largest, is_unsigned ? UNSIGNED_MAX : SIGNED_MAX)};
 }
 
 /* ---- which ---- */
+
+/* Elsewhere oneDNN emulates bf16, which is slower than f32. */
+static bool has_bf16(void)
+{
+	const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), wanted = dnnl_cpu_isa_avx512_core_bf16;
+
+	return (isa & wanted) == wanted;
+}
 
 static bool is_product(const struct builder *b, const struct kerf_node *n)
 {
@@ -111,7 +125,7 @@ int kerf_precision_decide(struct builder *b)
 {
 	bool *crosses;
 
-	if (b->precision == KERF_PRECISION_F32)
+	if (b->precision == KERF_PRECISION_F32 || (b->precision == KERF_PRECISION_BF16 && !has_bf16()))
 		return 0;
 	crosses = calloc((size_t)b->g->n_tensors, sizeof(*crosses));
 	if (!crosses)
