@@ -144,8 +144,8 @@ static int read_ranges(struct app_calibration *c, json_t *ranges, const struct k
 			id = find_tensor(g, name);
 		const struct kerf_range r = {(float)lo, (float)hi};
 		if (id < 0 || !is_known(&r))
-			return kerf_err_set(err, -EINVAL, "%s: ranges[%zu]: no tensor %.64s, or no finite numbers lo <= hi", path, i,
-				name);
+			return kerf_err_set(err, -EINVAL, "%s: ranges[%zu]: tensor %.64s, lo %g, hi %g: no such tensor, or no such numbers",
+				path, i, name, lo, hi);
 		c->ranges[id] = r;
 	}
 	return 0;
@@ -222,16 +222,22 @@ int app_calibration_check(const struct app_calibration *c, enum kerf_precision p
 	return 0;
 }
 
-void app_precision_digest(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges)
+int app_precision_apply(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges, struct kerf_err *err)
 {
 	struct kerf_digest_state s;
+	char *name;
 
 	if (precision == KERF_PRECISION_F32)
-		return;
+		return 0;
+	if (asprintf(&name, "%s in %s", g->name, kerf_precision_name(precision)) < 0)
+		return kerf_err_set(err, -ENOMEM, "%s: no memory", g->name);
+	free(g->name);
+	g->name = name;
 	kerf_digest_begin(&s);
 	kerf_digest_add(&s, g->digest, sizeof(g->digest));
 	kerf_digest_add(&s, kerf_precision_name(precision), strlen(kerf_precision_name(precision)));
 	if (precision == KERF_PRECISION_INT8)
 		kerf_digest_add(&s, ranges, (size_t)g->n_tensors * sizeof(*ranges));
 	kerf_digest_end(&s, g->digest);
+	return 0;
 }

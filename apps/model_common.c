@@ -127,7 +127,7 @@ static int compile(struct model *m, const struct model_options *o, struct kerf_e
 	if (rc == 0)
 		rc = app_calibration_check(o->calibration ? &c : NULL, o->precision, o->calibration, err);
 	if (rc == 0)
-		app_precision_digest(m->graph, o->precision, c.ranges);
+		rc = app_precision_apply(m->graph, o->precision, c.ranges, err);
 	if (rc == 0)
 		rc = model_compile(m, o, c.ranges, err);
 	app_calibration_free(&c);

@@ -42,6 +42,16 @@ fi
 head -c 100000 /dev/urandom >$work/noise.onnx
 refuse 1 'noise.onnx' $device -s model.file=$work/noise.onnx
 
+refuse 2 'needs a calibration' $device $settings -s model.precision=int8
+
+# The same model in another precision at the server.
+start_server -s model.precision=bf16
+run_device -s device.frames=5
+[ $? -eq 1 ] || fail "another precision must end with 1"
+grep -q "model mismatch.*in bf16" "$work/device.log" || fail "the refusal does not name the precision"
+kill $server_pid
+wait $server_pid
+
 # Another model at the server: refused by name.
 start_server -s model.file=mobilenet-v2
 run_device -s device.frames=5
