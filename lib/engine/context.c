@@ -140,10 +140,12 @@ static int run_step(struct kerf_context *c, unsigned step)
 
 static int run_steps(struct kerf_context *c, unsigned from, unsigned to)
 {
+	const unsigned before = kerf_flush_denormals();
 	int rc = kerf_team_enter(&c->e->team);
 
 	for (unsigned s = from; s < to && rc == 0; s++)
 		rc = run_step(c, s);
+	kerf_restore_denormals(before);
 	return rc;
 }
 

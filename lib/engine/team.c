@@ -11,11 +11,15 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <xmmintrin.h>
 
 #define MAX_THREADS 256
+#define FLUSH_DENORMALS 0x8040u /* of MXCSR: results to zero, operands as zero */
 
 /* Which team the calling thread's workers are bound as; 0 = none yet. */
 static _Thread_local uint64_t bound_id;
+/* So many of its workers flush denormals. */
+static _Thread_local unsigned flushing;
 
 static int check_cpus(const struct kerf_engine_options *o, struct kerf_err *err)
 {
@@ -64,10 +68,32 @@ static int bind_workers(const struct team *t)
 	return failed ? -EINVAL : 0;
 }
 
+static void flush_in_workers(const struct team *t)
+{
+#pragma omp parallel num_threads(t->threads)
+	_mm_setcsr(_mm_getcsr() | FLUSH_DENORMALS);
+	flushing = t->threads;
+}
+
+unsigned kerf_flush_denormals(void)
+{
+	const unsigned before = _mm_getcsr();
+
+	_mm_setcsr(before | FLUSH_DENORMALS);
+	return before;
+}
+
+void kerf_restore_denormals(unsigned before)
+{
+	_mm_setcsr(before);
+}
+
 int kerf_team_enter(const struct team *t)
 {
 	if ((unsigned)omp_get_max_threads() != t->threads)
 		omp_set_num_threads((int)t->threads);
+	if (t->threads > flushing)
+		flush_in_workers(t);
 	if (!t->cpus || bound_id == t->id)
 		return 0;
 	int rc = bind_workers(t);
