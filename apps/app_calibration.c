@@ -211,9 +211,10 @@ int app_calibration_load(struct app_calibration *c, const struct kerf_graph *g, 
 	return rc;
 }
 
-int app_calibration_check(const struct app_calibration *c, enum kerf_precision precision, const char *path, struct kerf_err *err)
+int app_calibration_check(const struct app_calibration *c, const struct kerf_graph *g, enum kerf_precision precision,
+	const char *path, struct kerf_err *err)
 {
-	if (precision == KERF_PRECISION_INT8 && (!c || !c->ranges))
+	if (precision == KERF_PRECISION_INT8 && (!c || !c->ranges) && !kerf_graph_is_quantised(g))
 		return kerf_err_set(err, -EINVAL,
 			"precision int8 needs a calibration: kerf-model calibrate --precision int8 makes it");
 	if (c && c->precision != precision)
@@ -236,7 +237,7 @@ int app_precision_apply(struct kerf_graph *g, enum kerf_precision precision, con
 	kerf_digest_begin(&s);
 	kerf_digest_add(&s, g->digest, sizeof(g->digest));
 	kerf_digest_add(&s, kerf_precision_name(precision), strlen(kerf_precision_name(precision)));
-	if (precision == KERF_PRECISION_INT8)
+	if (precision == KERF_PRECISION_INT8 && ranges)
 		kerf_digest_add(&s, ranges, (size_t)g->n_tensors * sizeof(*ranges));
 	kerf_digest_end(&s, g->digest);
 	return 0;

@@ -41,7 +41,9 @@ int app_calibration_save(const struct app_calibration *c, const struct kerf_grap
 int app_calibration_load(struct app_calibration *c, const struct kerf_graph *g, const char *path,
 	struct kerf_err *err);
 void app_calibration_free(struct app_calibration *c);
-/* Refuses a precision other than the file's; NULL = nothing was measured, which will do for all but int8. */
-int app_calibration_check(const struct app_calibration *c, enum kerf_precision precision, const char *path, struct kerf_err *err);
+/* Refuses a precision other than the file's. NULL = nothing was measured, which int8 can only do without when the network
+ * itself says how it is quantised. */
+int app_calibration_check(const struct app_calibration *c, const struct kerf_graph *g, enum kerf_precision precision,
+	const char *path, struct kerf_err *err);
 /* Two ends have to multiply alike: another precision, or other ranges, make another network, "NAME in int8". -ENOMEM. */
 int app_precision_apply(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges, struct kerf_err *err);

@@ -113,7 +113,7 @@ static int open_calibration(struct app_model *m, const struct app_settings *s, s
 	if (path[0])
 		rc = app_calibration_load(&m->calibration, m->graph, path, err);
 	if (rc == 0)
-		rc = app_calibration_check(path[0] ? &m->calibration : NULL, (enum kerf_precision)s->model.precision, path, err);
+		rc = app_calibration_check(path[0] ? &m->calibration : NULL, m->graph, (enum kerf_precision)s->model.precision, path, err);
 	if (rc == 0)
 		rc = app_precision_apply(m->graph, (enum kerf_precision)s->model.precision, m->calibration.ranges, err);
 	return rc;

@@ -125,7 +125,7 @@ static int compile(struct model *m, const struct model_options *o, struct kerf_e
 	if (o->calibration)
 		rc = app_calibration_load(&c, m->graph, o->calibration, err);
 	if (rc == 0)
-		rc = app_calibration_check(o->calibration ? &c : NULL, o->precision, o->calibration, err);
+		rc = app_calibration_check(o->calibration ? &c : NULL, m->graph, o->precision, o->calibration, err);
 	if (rc == 0)
 		rc = app_precision_apply(m->graph, o->precision, c.ranges, err);
 	if (rc == 0)

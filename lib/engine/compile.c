@@ -151,7 +151,7 @@ struct kerf_engine *kerf_engine_compile(
 
 	if (check_graph(g, err) < 0)
 		return NULL;
-	if (o->precision == KERF_PRECISION_INT8 && !o->ranges) {
+	if (o->precision == KERF_PRECISION_INT8 && !o->ranges && !kerf_graph_is_quantised(g)) {
 		kerf_err_set(err, -EINVAL, "graph %s: int8 needs the ranges of a calibration", g->name);
 		return NULL;
 	}

@@ -26,11 +26,6 @@ enum kerf_precision { KERF_PRECISION_F32, KERF_PRECISION_BF16, KERF_PRECISION_IN
 /* "f32", "bf16", "int8"; NULL past the end. */
 const char *kerf_precision_name(unsigned precision);
 
-/* The values that a tensor took on some inputs; lo > hi = none yet. */
-struct kerf_range {
-	float lo, hi;
-};
-
 /* Where arenas and weights come from; memory is aligned to 64 bytes at least. */
 struct kerf_allocator {
 	void *(*alloc)(void *user, size_t bytes);
@@ -46,7 +41,9 @@ struct kerf_engine_options {
 	/* Below f32, what a convolution gives to convolutions alone is kept in that precision, except where one tensor
 	 * crosses that is smaller than the input (kerf_cut.natural). What this CPU has no fast code for stays f32. */
 	enum kerf_precision precision;
-	const struct kerf_range *ranges; /* of all tensors, for INT8 (kerf_engine_observe); needed while compiling */
+	/* For INT8, of all tensors (kerf_engine_observe); needed while compiling. NULL = what the file says. What reads a
+	 * tensor of which nothing is known stays f32. */
+	const struct kerf_range *ranges;
 };
 
 /*

@@ -31,6 +31,17 @@ float kerf_precision_scale(float largest, int most)
 #define SIGNED_MAX 127
 #define UNSIGNED_MAX 255
 
+static struct kerf_range range_of(const struct builder *b, int id)
+{
+	return b->ranges ? b->ranges[id] : b->g->tensors[id].range;
+}
+
+/* There are values, and not zeros alone. */
+static bool is_known(struct kerf_range r)
+{
+	return r.lo <= r.hi && isfinite(r.lo) && isfinite(r.hi) && (r.lo < 0 || r.hi > 0);
+}
+
 struct storage kerf_precision_read_as(const struct builder *b, int id)
 {
 	const struct storage stored = b->e->storage[id];
@@ -39,12 +50,11 @@ struct storage kerf_precision_read_as(const struct builder *b, int id)
 		return stored;
 	if (b->precision == KERF_PRECISION_BF16)
 		return (struct storage){dnnl_bf16, 1};
-	const struct kerf_range r = b->ranges[id];
-	const bool is_unsigned = r.lo >= 0 && r.lo <= r.hi;
-	const float largest = r.lo <= r.hi ? fmaxf(fabsf(r.lo), fabsf(r.hi)) : 0;
+	const struct kerf_range r = range_of(b, id);
+	const bool is_unsigned = r.lo >= 0;
 
 	return (struct storage){is_unsigned ? dnnl_u8 : dnnl_s8,
-		kerf_precision_scale(largest, is_unsigned ? UNSIGNED_MAX : SIGNED_MAX)};
+		kerf_precision_scale(fmaxf(fabsf(r.lo), fabsf(r.hi)), is_unsigned ? UNSIGNED_MAX : SIGNED_MAX)};
 }
 
 /* ---- which ---- */
@@ -70,12 +80,17 @@ static struct storage f32(void)
 	return (struct storage){dnnl_f32, 1};
 }
 
+static bool has_range(const struct builder *b, int id)
+{
+	return b->precision == KERF_PRECISION_BF16 || is_known(range_of(b, id));
+}
+
 static void choose_nodes(struct builder *b)
 {
 	for (b->node = 0; b->node < b->g->n_nodes; b->node++) {
 		const struct kerf_node *n = &b->g->nodes[b->node];
 
-		b->narrow[b->node] = is_product(b, n) &&
+		b->narrow[b->node] = is_product(b, n) && has_range(b, n->inputs[0]) &&
 			kerf_dnn_suits(b, n, kerf_precision_read_as(b, n->inputs[0]), f32());
 	}
 }
@@ -102,7 +117,7 @@ static bool may_be_stored_narrow(struct builder *b, const bool *crosses)
 	const bool takes_act = n->act.kind == KERF_ACT_NONE || kerf_tail_eltwise(n->act, &tail);
 
 	return b->narrow[b->node] && n->op == KERF_OP_CONV && takes_act && n->residual < 0 && n->n_inputs < 4 &&
-		n->output != b->g->output && !crosses[n->output] && all_readers_narrow(b, n->output) &&
+		n->output != b->g->output && !crosses[n->output] && has_range(b, n->output) && all_readers_narrow(b, n->output) &&
 		kerf_dnn_suits(b, n, kerf_precision_read_as(b, n->inputs[0]), kerf_precision_read_as(b, n->output));
 }
 

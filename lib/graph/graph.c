@@ -195,3 +195,11 @@ const char *kerf_op_name(enum kerf_op op)
 	assert(op >= 0 && op < KERF_OP_COUNT);
 	return names[op];
 }
+
+bool kerf_graph_is_quantised(const struct kerf_graph *g)
+{
+	for (int i = 0; i < g->n_tensors; i++)
+		if (g->tensors[i].range.lo < g->tensors[i].range.hi)
+			return true;
+	return false;
+}

@@ -22,6 +22,11 @@
 
 enum kerf_dtype { KERF_F32, KERF_I64 };
 
+/* The values that a tensor takes; lo > hi = none yet. */
+struct kerf_range {
+	float lo, hi;
+};
+
 struct kerf_tensor {
 	char *name;
 	enum kerf_dtype dtype;
@@ -29,6 +34,7 @@ struct kerf_tensor {
 	int64_t dims[KERF_MAX_DIMS];
 	void *data;   /* constant: dense, in ONNX order; NULL for what is computed */
 	int producer; /* node index; KERF_NONE for graph inputs and constants */
+	struct kerf_range range; /* that the file quantises it to; both 0 = it does not say */
 };
 
 /* One operator each; attributes that ONNX passes as constant inputs are resolved into fields. New ones go to the end:
@@ -133,7 +139,7 @@ struct kerf_node {
 	 */
 	float value;
 
-	/* Set by kerf_graph_optimize on CONV and GEMM, ADD and MUL: out = act(op(...) + residual).
+	/* Set by kerf_graph_optimize on CONV, GEMM, ADD, MUL and BATCHNORM: out = act(op(...) + residual).
 	 * */
 	struct kerf_act act;
 	int residual; /* tensor id or KERF_NONE; same shape as the output */
@@ -223,6 +229,8 @@ struct kerf_graph *kerf_zoo_build(const char *name, const struct kerf_zoo_option
  * indices; node names stay. Deterministic and independent of the machine.
  */
 int kerf_graph_optimize(struct kerf_graph *g, struct kerf_err *err);
+/* The file says how some of its tensors are quantised. */
+bool kerf_graph_is_quantised(const struct kerf_graph *g);
 
 /* ---- cuts ---- */
 

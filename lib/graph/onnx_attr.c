@@ -171,6 +171,8 @@ static int import_constant(const struct onnx_import *imp, struct onnx_value *v)
 
 int onnx_value_tensor(const struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v, int *id)
 {
+	if (onnx_is_quantised(v) && strcmp(n->op_type, "DequantizeLinear") != 0)
+		return onnx_fail(imp, n, "it reads the integers %.100s: only DequantizeLinear may", v->name);
 	if (v->tensor == KERF_NONE && v->constant) {
 		int rc = import_constant(imp, v);
 		if (rc < 0) {

@@ -287,6 +287,10 @@ static int import_node(struct onnx_import *imp, const Onnx__NodeProto *n)
 		return import_constant_node(imp, n, v);
 	if (strcmp(op->name, "Cast") == 0)
 		return import_cast(imp, n, v);
+	if (strcmp(op->name, "QuantizeLinear") == 0)
+		return onnx_import_quantise(imp, n, v);
+	if (strcmp(op->name, "DequantizeLinear") == 0)
+		return onnx_import_dequantise(imp, n, v);
 	if (!op->import)
 		return import_alias(imp, n, v);
 	int id = op->import(imp, n);
@@ -317,6 +321,8 @@ static int output_tensor(struct onnx_import *imp, size_t i)
 	if (!v || v->node == KERF_NONE)
 		return kerf_err_set(imp->err, -EINVAL, "output %.100s is computed by no node", name);
 	const Onnx__NodeProto *n = imp->proto->node[v->node];
+	if (onnx_is_quantised(source))
+		return onnx_fail(imp, n, "its integers are the output %.100s: only DequantizeLinear may read them", name);
 	if (source->tensor == KERF_NONE && !source->constant)
 		return onnx_fail(imp, n, "its output %d, %.100s, is not supported", v->position, name);
 	if (source->tensor >= 0 && imp->g->tensors[source->tensor].producer != KERF_NONE)

@@ -24,6 +24,8 @@ struct onnx_value {
 	int position;             /* among the node's outputs */
 	int tensor;               /* id in the kerf graph; KERF_NONE until needed */
 	struct onnx_value *alias; /* of an Identity: the value it repeats, never an alias itself */
+	struct kerf_range integers; /* of a QuantizeLinear: what its integers stand for; .tensor is what it read */
+	int32_t integer_type;
 };
 
 struct onnx_import {
@@ -130,6 +132,15 @@ int onnx_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, int64_t a
 
 /* What the node computes as its output i > 0, if anybody reads that. */
 int onnx_set_output(struct onnx_import *imp, const Onnx__NodeProto *n, size_t i, int id);
+
+/* ---- onnx_quantise.c: QuantizeLinear and DequantizeLinear set v->tensor ---- */
+
+int onnx_import_quantise(struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v);
+int onnx_import_dequantise(struct onnx_import *imp, const Onnx__NodeProto *n, struct onnx_value *v);
+static inline bool onnx_is_quantised(const struct onnx_value *v)
+{
+	return v->integers.lo < v->integers.hi;
+}
 
 /* ---- operators: onnx_ops.c has the table, onnx_arith.c to onnx_window.c the importers ---- */
 

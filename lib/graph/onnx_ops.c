@@ -94,7 +94,8 @@ static int compare_operator(const void *name, const void *op)
 }
 
 /*
- * Cast, Identity, Dropout and Constant have no importer here: onnx_import.c resolves them. Sorted by name. An input count of INT32_MAX means any number.
+ * Cast, Identity, Dropout, Constant and the two of quantisation have no importer here: onnx_import.c resolves them. Sorted by
+ * name. An input count of INT32_MAX means any number.
  */
 const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 {
@@ -116,6 +117,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"ConvTranspose", 2, 3, onnx_import_conv_transpose},
 		{"Cos", 1, 1, onnx_import_act},
 		{"DepthToSpace", 1, 1, onnx_import_depth_to_space},
+		{"DequantizeLinear", 2, 3, NULL},
 		{"Div", 2, 2, onnx_import_div},
 		{"Dropout", 1, 3, NULL},
 		{"Elu", 1, 1, onnx_import_act},
@@ -157,6 +159,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"PRelu", 2, 2, onnx_import_binary},
 		{"Pad", 1, 4, onnx_import_pad},
 		{"Pow", 2, 2, onnx_import_pow},
+		{"QuantizeLinear", 2, 3, NULL},
 		{"Range", 3, 3, onnx_import_range},
 		{"Reciprocal", 1, 1, onnx_import_act},
 		{"ReduceL1", 1, 2, onnx_import_reduce},

@@ -257,7 +257,7 @@ static void test_ranges(void)
 	kerf_graph_free(g);
 }
 
-/* Nothing is known, or nothing but zeros, or what is no number: finite results all the same. */
+/* Nothing is known, or nothing but zeros, what is no number, or hardly one: finite results all the same. */
 static void test_useless_ranges(void)
 {
 	static const struct kerf_range useless[] = {
@@ -287,6 +287,36 @@ static void test_useless_ranges(void)
 	kerf_graph_free(g);
 }
 
+/* What the file says does as well as what was observed. */
+static void test_the_file_may_say_the_ranges(void)
+{
+	struct ref_net net = build_net();
+	struct kerf_graph *g = net.g;
+	struct kerf_err err = {0};
+	float *x = random_input(&net);
+	struct kerf_range *r = observed_ranges(g, x);
+	float y[2][64];
+
+	for (int said = 0; said < 2; said++) {
+		for (int t = 0; t < g->n_tensors && said; t++)
+			if (r[t].lo <= r[t].hi)
+				g->tensors[t].range = r[t];
+		struct kerf_engine *e = kerf_engine_compile(g,
+			&(struct kerf_engine_options){.precision = KERF_PRECISION_INT8, .ranges = said ? NULL : r}, &err);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+		struct kerf_context *c = kerf_context_create(e, &err);
+		ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
+		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+		memcpy(y[said], kerf_context_tensor(c, g->output), sizeof(y[said]));
+		kerf_context_free(c);
+		kerf_engine_free(e);
+	}
+	CU_ASSERT_EQUAL(memcmp(y[0], y[1], sizeof(y[0])), 0);
+	free(r);
+	free(x);
+	kerf_graph_free(g);
+}
+
 static void test_int8_needs_ranges(void)
 {
 	struct ref_net net = build_net();
@@ -299,4 +329,4 @@ static void test_int8_needs_ranges(void)
 }
 
 UNIT_MAIN("precision", UNIT(test_bf16_arithmetic), UNIT(test_int8_arithmetic), UNIT(test_every_cut), UNIT(test_ranges),
-	UNIT(test_useless_ranges), UNIT(test_int8_needs_ranges))
+	UNIT(test_useless_ranges), UNIT(test_the_file_may_say_the_ranges), UNIT(test_int8_needs_ranges))

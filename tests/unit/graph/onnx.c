@@ -377,6 +377,43 @@ static void test_several_outputs(void)
 	}
 }
 
+/* Pairs around constants are arithmetic; around what is computed they tell its range, and nothing is rounded. */
+static void test_quantised(void)
+{
+	static const char plain[] = "in x 1,3,4,4; f32 w 2,3,1,1=0.5,-1,63.5,-0.25,0.75,-32; f32 b 2=0.5,-0.5; "
+				    "node Conv c x,w,b t; node Relu r t y; out y";
+	static const char qdq[] =
+		"in x 1,3,4,4; i8 w 2,3,1,1=1,-2,127,-1,3,-128; f32 ws 2=0.5,0.25; i8 wz 2=0,0; i32 b 2=10,-20; "
+		"f32 bs 2=0.05,0.025; f32 s -=0.1; u8 z -=128; f32 t -=0.5; i8 i -=-128; "
+		"node QuantizeLinear q x,s,z xq; node DequantizeLinear d xq,s,z xd; "
+		"node DequantizeLinear dw w,ws,wz wf axis=0; node DequantizeLinear db b,bs bf axis=0; "
+		"node Conv c xd,wf,bf k; node Relu r k u; node QuantizeLinear e u,t,i uq; "
+		"node DequantizeLinear f uq,t,i y; out y";
+	/* A file may also leave the rounding of its weights to whoever reads it. */
+	static const char weights[] = "in x 1,1,2,2; f32 w 1,1,1,1=0.7; f32 s -=0.5; node QuantizeLinear q w,s wq; "
+				      "node DequantizeLinear d wq,s wf; node Conv c x,wf y; out y";
+	struct kerf_graph *a = must_load(qdq), *b = must_load(plain);
+	struct kerf_err err = {0};
+
+	CU_ASSERT_EQUAL(a->n_nodes, 2);
+	expect_same_values(a, b);
+	CU_ASSERT_DOUBLE_EQUAL(a->tensors[a->input].range.lo, -12.8, 1e-5);
+	CU_ASSERT_DOUBLE_EQUAL(a->tensors[a->input].range.hi, 12.7, 1e-5);
+	CU_ASSERT(kerf_graph_is_quantised(a) && !kerf_graph_is_quantised(b));
+	/* ReLU goes into the convolution: what is left has the range behind it. */
+	CU_ASSERT_EQUAL(kerf_graph_optimize(a, &err), 0);
+	CU_ASSERT_EQUAL(a->n_nodes, 1);
+	CU_ASSERT_EQUAL(a->tensors[a->output].range.lo, 0);
+	CU_ASSERT_EQUAL(a->tensors[a->output].range.hi, 127.5f);
+	kerf_graph_free(a);
+	kerf_graph_free(b);
+	a = must_load(weights);
+	b = must_load("in x 1,1,2,2; f32 w 1,1,1,1=0.5; node Conv c x,w y; out y");
+	expect_same_values(a, b);
+	kerf_graph_free(a);
+	kerf_graph_free(b);
+}
+
 static struct kerf_graph *load_shaped(const char *text, const char *shape, struct kerf_err *err)
 {
 	struct bytes model = text_model(text);
@@ -683,6 +720,6 @@ static void test_real_values(void)
 }
 
 UNIT_MAIN("onnx", UNIT(test_equivalents), UNIT(test_fields), UNIT(test_names_become_unique),
-	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_input_shape), UNIT(test_round_trips),
+	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_quantised), UNIT(test_input_shape), UNIT(test_round_trips),
 	UNIT(test_gated_activations), UNIT(test_clashing_names), UNIT(test_save_refuses),
 	UNIT(test_save_replaces), UNIT(test_real_networks_load), UNIT(test_real_values))

@@ -36,7 +36,10 @@ static const char later[] =
 	"f32 two2 1; node InstanceNormalization in t,two2,two2 u; node LRN lr u v size=3; node ArgMin am v a axis=2; "
 	"i64 perm 3=2,0,2; node Gather g2 a,perm b axis=3; node MatMul mm b,z z1; node Transpose tr b z perm=[0,1,3,2]; "
 	"node Max mx z1,z1 z2; node Range ra ra0,ra1,ra2 z3; f32 ra0 -=0; f32 ra1 -=4; f32 ra2 -=1.5; "
-	"node PRelu pr z2,z3 y; f32 w2 4,3,2,2; node ConvTranspose c2 g,w2 g3 strides=[2,2]; out y; out q; out d2; out g3";
+	"node PRelu pr z2,z3 y; f32 w2 4,3,2,2; node ConvTranspose c2 g,w2 g3 strides=[2,2]; "
+	"f32 qs 1=0.1; u8 qz 1=128; node QuantizeLinear ql g,qs,qz g4; node DequantizeLinear dl g4,qs,qz g5; "
+	"i8 qw 3,4,1,1=1,2,3,4,5,6,7,8,-9,10,-11,12; f32 qws 3=1,2,3; node DequantizeLinear dw qw,qws qf axis=0; node Conv qc g5,qf g6; "
+	"out y; out q; out d2; out g3; out g6";
 
 /* Every invariant of the public header that a damaged file could have broken. */
 static inline bool keeps_promises(const struct kerf_graph *g)

@@ -5,7 +5,7 @@
  *	in x N,3,8,8; f32 w 4,3,3,3; node Conv c x,w y strides=[2,2] group=1; out y
  *
  * Statements: "opset 13", "ir 8", "in NAME DIMS", "in16" (float16), "in8" (uint8), "out NAME",
- * "f32|f16|i64|f64|short NAME DIMS[=V,V,...]" (an initializer; values count up in hundredths
+ * "f32|f16|i64|i32|i8|u8|f64|short NAME DIMS[=V,V,...]" (an initializer; values count up in hundredths
  * when none are given; short lacks a value), "ext NAME DIMS=FILE[:OFFSET[:LENGTH]]" (f32 that lie in
  * another file), "node OP NAME INPUTS
  * OUTPUTS [ATTR=VALUE...]". Letters in DIMS are symbolic, "?" is missing, "-" means no dimensions.
@@ -100,7 +100,11 @@ static inline void put_value(struct bytes *b, const char *kind, double value)
 	uint32_t bits;
 
 	memcpy(&bits, &single, sizeof(bits));
-	if (strcmp(kind, "i64") == 0) {
+	if (strcmp(kind, "i8") == 0 || strcmp(kind, "u8") == 0) {
+		put(b, &(uint8_t){(uint8_t)whole}, 1);
+	} else if (strcmp(kind, "i32") == 0) {
+		put(b, &(int32_t){(int32_t)whole}, 4);
+	} else if (strcmp(kind, "i64") == 0) {
 		put(b, &whole, sizeof(whole));
 	} else if (strcmp(kind, "f64") == 0) {
 		put(b, &value, sizeof(value));
@@ -144,6 +148,9 @@ static inline struct bytes text_tensor(const char *kind, const char *name, const
 	int type = strcmp(kind, "i64") == 0   ? 7
 		   : strcmp(kind, "f16") == 0 ? 10
 		   : strcmp(kind, "f64") == 0 ? 11
+		   : strcmp(kind, "i8") == 0  ? 3
+		   : strcmp(kind, "u8") == 0  ? 2
+		   : strcmp(kind, "i32") == 0 ? 6
 					      : 1;
 
 	for (int i = 0; i < n_dims; i++) {
