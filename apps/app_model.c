@@ -131,6 +131,7 @@ static int compile_engine(struct app_model *m, const struct app_settings *s, str
 	if (!m->engine)
 		return -EIO;
 	kerf_model_restrict(&m->model, m->engine);
+	kerf_graph_drop_weights(m->graph);
 	return 0;
 }
 

@@ -304,6 +304,7 @@ static int open_network(struct calibrate *cal, const struct run_options *o, stru
 	int rc;
 
 	f32.precision = KERF_PRECISION_F32;
+	f32.keep_weights = true;
 	rc = model_open(&cal->m, &f32, err);
 	if (rc == 0)
 		rc = run_inputs_open(&cal->in, o, cal->m.graph, err);

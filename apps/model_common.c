@@ -136,6 +136,7 @@ static int compile(struct model *m, const struct model_options *o, struct kerf_e
 
 int model_open(struct model *m, const struct model_options *o, struct kerf_err *err)
 {
+	const uint64_t begin_ns = model_clock_ns();
 	int rc;
 
 	*m = (struct model){0};
@@ -147,9 +148,14 @@ int model_open(struct model *m, const struct model_options *o, struct kerf_err *
 		rc = kerf_model_create(&m->base, m->graph, NULL, err);
 	if (rc == 0)
 		rc = compile(m, o, err);
-	if (rc < 0)
+	if (rc < 0) {
 		model_close(m);
-	return rc;
+		return rc;
+	}
+	if (!o->keep_weights)
+		kerf_graph_drop_weights(m->graph);
+	m->load_ns = model_clock_ns() - begin_ns;
+	return 0;
 }
 
 void model_close(struct model *m)
@@ -183,6 +189,19 @@ int model_measure(
 	rc = kerf_profile_measure(p, g, c, rounds, model_clock_ns, err);
 	kerf_context_free(c);
 	return rc;
+}
+
+size_t model_resident_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	unsigned long pages = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%*u %lu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 uint64_t model_clock_ns(void)

@@ -44,6 +44,7 @@ struct model_options {
 	uint64_t threads;
 	enum kerf_precision precision;
 	const char *calibration; /* the file with the ranges for int8; NULL */
+	bool keep_weights;       /* the graph's, for model_compile */
 };
 
 /* How it computes: options of every subcommand that runs a network. */
@@ -69,6 +70,7 @@ struct model {
 	struct kerf_graph *graph; /* optimised */
 	struct kerf_model base;   /* graph and cuts */
 	struct kerf_engine *engine;
+	uint64_t load_ns; /* from the file to the engine */
 };
 
 /* name is an architecture that kerf_zoo_build knows. */
@@ -78,7 +80,7 @@ const char *model_zoo_names(char *buf, size_t len);
 
 /* After an error there is nothing to close. */
 int model_open(struct model *m, const struct model_options *o, struct kerf_err *err);
-/* Another engine in place of the model's: ranges for int8, else NULL. */
+/* Another engine in place of the model's, whose weights were kept: ranges for int8, else NULL. */
 int model_compile(struct model *m, const struct model_options *o, const struct kerf_range *ranges, struct kerf_err *err);
 void model_close(struct model *m);
 
@@ -88,6 +90,8 @@ int model_measure(
 
 /* Monotonic. */
 uint64_t model_clock_ns(void);
+/* Memory of this process that is in RAM; 0 = /proc does not tell. */
+size_t model_resident_bytes(void);
 
 /* "1x112x112x16": as the values lie in memory, NHWC for four dimensions. Returns buf. */
 const char *model_shape_text(const struct kerf_tensor *t, char *buf, size_t len);

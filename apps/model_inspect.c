@@ -116,6 +116,7 @@ static int inspect(const struct inspect_options *o, struct kerf_err *err)
 
 	if (rc < 0)
 		return rc;
+	in.resident_bytes = model_resident_bytes();
 	if (o->block)
 		rc = count_by_block(&m, err);
 	if (rc == 0)

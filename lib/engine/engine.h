@@ -11,7 +11,7 @@
  * A tensor's place in a context never changes and holds its value from its producer to its last
  * use; places of tensors that are not alive together overlap. Weights belong to the engine and are
  * shared by its contexts; contexts may run in different threads at once. The graph must outlive
- * the engine only as a description: weights are copied (prepacked) and may be dropped.
+ * the engine only as a description: weights are copied (prepacked) and may be dropped (kerf_graph_drop_weights).
  */
 #pragma once
 

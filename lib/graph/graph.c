@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,6 +195,15 @@ const char *kerf_op_name(enum kerf_op op)
 
 	assert(op >= 0 && op < KERF_OP_COUNT);
 	return names[op];
+}
+
+void kerf_graph_drop_weights(struct kerf_graph *g)
+{
+	for (int i = 0; i < g->n_tensors; i++) {
+		free(g->tensors[i].data);
+		g->tensors[i].data = NULL;
+	}
+	malloc_trim(0); /* else much of it stays with the process */
 }
 
 bool kerf_graph_is_quantised(const struct kerf_graph *g)

@@ -229,6 +229,11 @@ struct kerf_graph *kerf_zoo_build(const char *name, const struct kerf_zoo_option
  * indices; node names stay. Deterministic and independent of the machine.
  */
 int kerf_graph_optimize(struct kerf_graph *g, struct kerf_err *err);
+/*
+ * Frees the values of constants, of which an engine has its own. What is left describes the network (sizes, cuts, digest)
+ * and can no longer be compiled, optimised or saved.
+ */
+void kerf_graph_drop_weights(struct kerf_graph *g);
 /* The file says how some of its tensors are quantised. */
 bool kerf_graph_is_quantised(const struct kerf_graph *g);
 
