@@ -22,7 +22,7 @@ static int compare_values(const void *a, const void *b)
 	return order ? order : (y->constant != NULL) - (x->constant != NULL);
 }
 
-static void add_value(struct onnx_import *imp, const char *name, const Onnx__TensorProto *constant,
+static void add_value(struct onnx_import *imp, const char *name, Onnx__TensorProto *constant,
 	int node, int position)
 {
 	if (!name || !name[0])

@@ -17,7 +17,7 @@
 /* A name that the ONNX graph defines, and what became of it. */
 struct onnx_value {
 	const char *name;
-	const Onnx__TensorProto *constant; /* initializers and Constant nodes, else NULL */
+	Onnx__TensorProto *constant; /* initializers and Constant nodes, else NULL */
 	Onnx__TensorProto scalars; /* what .constant points to for Constant's value_floats etc. */
 	int64_t scalars_dim;
 	int node;                 /* that computes it; KERF_NONE for inputs and initializers */
@@ -58,8 +58,11 @@ int onnx_load_external(Onnx__GraphProto *g, const char *model_path, uint8_t dige
 
 /* ---- onnx_tensor.c ---- */
 
-/* A constant's values as f32 into *values (the caller frees). Refuses types that are not floats. */
-int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
+/*
+ * A constant's values as f32 into *values (the caller frees). Refuses types that are not floats. Many of them that are f32
+ * already are taken out of t, which is then without.
+ */
+int onnx_floats(Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
 	struct kerf_err *err);
 bool onnx_is_float(int data_type);
 /* A constant's integers or truth values as int64, likewise. */

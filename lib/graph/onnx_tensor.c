@@ -127,7 +127,20 @@ static float decode_float(int32_t type, const uint8_t *from)
 							      : bfloat_to_float(half);
 }
 
-int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
+#define WORTH_TAKING 4096 /* values; smaller constants may be read again as something else */
+
+/* protobuf-c has it from malloc. */
+static float *take_raw(Onnx__TensorProto *t, const struct payload *p, size_t elements)
+{
+	uint8_t *data = t->raw_data.data;
+
+	if (t->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT || elements < WORTH_TAKING || p->bytes != data)
+		return NULL;
+	t->raw_data = (ProtobufCBinaryData){0};
+	return (float *)(void *)data;
+}
+
+int onnx_floats(Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **values,
 	struct kerf_err *err)
 {
 	size_t elements;
@@ -137,6 +150,9 @@ int onnx_floats(const Onnx__TensorProto *t, int64_t *dims, int *n_dims, float **
 		read_dims(t, dims, n_dims, false, &elements, err) < 0 ||
 		locate_floats(t, elements, &p, err) < 0)
 		return -EINVAL;
+	*values = take_raw(t, &p, elements);
+	if (*values)
+		return 0;
 	float *out = malloc(elements * sizeof(*out));
 	if (!out)
 		return kerf_err_set(err, -ENOMEM, "constant %s: no memory for %zu values",
