@@ -38,8 +38,8 @@ struct kerf_engine_options {
 	const int *cpus;    /* CPU of each team member, NULL = where the scheduler likes */
 	int numa_node_plus1; /* weights and arenas on node - 1; 0 = the calling thread's node */
 	struct kerf_allocator allocator; /* zero = libnuma memory advised to huge pages */
-	/* Below f32, what a convolution gives to convolutions alone is kept in that precision, except where one tensor
-	 * crosses that is smaller than the input (kerf_cut.natural). What this CPU has no fast code for stays f32. */
+	/* Below f32, what a convolution gives to convolutions alone is kept in that precision, except at natural bottlenecks
+	 * (kerf_cut.natural) that are no larger than all before. What this CPU has no fast code for stays f32. */
 	enum kerf_precision precision;
 	/* For INT8, of all tensors (kerf_engine_observe); needed while compiling. NULL = what the file says. What reads a
 	 * tensor of which nothing is known stays f32. */

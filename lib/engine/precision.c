@@ -121,17 +121,23 @@ static bool may_be_stored_narrow(struct builder *b, const bool *crosses)
 		kerf_dnn_suits(b, n, kerf_precision_read_as(b, n->inputs[0]), kerf_precision_read_as(b, n->output));
 }
 
-/* Tensors that alone cross a cut. */
+/*
+ * Tensors that alone cross a cut and are no larger than the smallest that did before: a device that sends more than it could
+ * have sent earlier gains nothing by the work.
+ */
 static int find_crossings(struct builder *b, bool *crosses)
 {
 	struct kerf_cut *cuts;
+	int64_t least = INT64_MAX;
 	unsigned n;
 
 	if (kerf_graph_find_cuts(b->g, &cuts, &n, b->err) < 0)
 		return -ENOMEM;
 	for (unsigned k = 0; k < n; k++)
-		if (cuts[k].natural)
+		if (cuts[k].natural && cuts[k].elements <= least) {
+			least = cuts[k].elements;
 			crosses[cuts[k].tensors[0]] = true;
+		}
 	free(cuts);
 	return 0;
 }

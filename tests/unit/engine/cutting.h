@@ -132,7 +132,7 @@ static inline void check_every_cut_with(
 	CU_ASSERT_EQUAL(kerf_graph_find_cuts(g, &cuts, &n_cuts, &err), 0);
 	CU_ASSERT_EQUAL(n_cuts, (unsigned)g->n_nodes + 1);
 	for (unsigned k = 0; k < n_cuts; k++) {
-		CU_ASSERT(can_cut(head, &cuts[k]) || (options.precision != KERF_PRECISION_F32 && !cuts[k].natural));
+		CU_ASSERT(can_cut(head, &cuts[k]) || (options.precision != KERF_PRECISION_F32 && !cuts[k].useful));
 		if (!can_cut(head, &cuts[k]))
 			continue;
 		check_apart(head, g, &cuts[k]);
