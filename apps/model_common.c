@@ -140,14 +140,17 @@ int model_open(struct model *m, const struct model_options *o, struct kerf_err *
 	int rc;
 
 	*m = (struct model){0};
+	model_progress("reading the network");
 	m->graph = build_or_load(o->model, o->input_shape, err);
-	if (!m->graph)
-		return -EINVAL;
-	rc = kerf_graph_optimize(m->graph, err);
+	rc = m->graph ? 0 : -EINVAL;
+	model_progress("compiling the network");
+	if (rc == 0)
+		rc = kerf_graph_optimize(m->graph, err);
 	if (rc == 0)
 		rc = kerf_model_create(&m->base, m->graph, NULL, err);
 	if (rc == 0)
 		rc = compile(m, o, err);
+	model_progress(NULL);
 	if (rc < 0) {
 		model_close(m);
 		return rc;
@@ -186,7 +189,9 @@ int model_measure(
 	if (!c)
 		return -ENOMEM;
 	fill_random(kerf_context_tensor(c, g->input), kerf_tensor_elements(&g->tensors[g->input]));
+	model_progress("measuring the network");
 	rc = kerf_profile_measure(p, g, c, rounds, model_clock_ns, err);
+	model_progress(NULL);
 	kerf_context_free(c);
 	return rc;
 }

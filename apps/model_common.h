@@ -88,6 +88,8 @@ void model_close(struct model *m);
 int model_measure(
 	const struct model *m, unsigned rounds, struct kerf_profile *p, struct kerf_err *err);
 
+/* What the command is at, shown on a terminal when it takes over a second; NULL = it is done. The text has to last. */
+void model_progress(const char *what);
 /* Monotonic. */
 uint64_t model_clock_ns(void);
 /* Memory of this process that is in RAM; 0 = /proc does not tell. */

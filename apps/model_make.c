@@ -99,8 +99,10 @@ static int make(const struct make_options *o, struct kerf_err *err)
 
 	if (rc < 0)
 		return rc;
+	model_progress("building the network");
 	g = kerf_zoo_build(o->name, &zoo, err);
 	rc = model_output_end(&out, g ? kerf_graph_save(g, out.writing, err) : -EINVAL, err);
+	model_progress(NULL);
 	if (rc == 0)
 		printf("%s: %s, batch %ju, seed %ju: %d nodes, %.2f million parameters\n",
 			o->output, o->name, (uintmax_t)o->batch, (uintmax_t)o->seed, g->n_nodes,

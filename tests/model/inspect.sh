@@ -51,3 +51,12 @@ if command -v gnuplot >/dev/null; then
 fi
 kerf-model inspect squeezenet-1.1 --rounds 1 --plot none/x.svg >/dev/null 2>err.txt && fail "a picture in no directory"
 test "$(wc -l <err.txt)" = 1 || fail "not one line: $(cat err.txt)"
+
+# What takes over a second says so on a terminal, and there only; nothing of it is left.
+if command -v script > /dev/null; then
+	script -qec "kerf-model inspect vgg-16 --rounds 3" tty.txt > /dev/null || fail "inspect on a terminal"
+	says tty.txt "the network ..."
+fi
+kerf-model inspect squeezenet-1.1 --rounds 200 > out.txt 2> err.txt || fail "inspect with many rounds"
+test -s err.txt && fail "progress without a terminal"
+exit 0
