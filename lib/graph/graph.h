@@ -254,6 +254,7 @@ struct kerf_cut {
 	bool candidate; /* for the plan: cut 0, the last, each that one tensor crosses, and cuts
 	                   * that several cross when they send fewer elements than both neighbours
 	                   * */
+	bool closed;       /* nobody can stop there: kerf_model_restrict */
 	const char *block; /* set on the last cut of a block ("block3"), NULL elsewhere */
 };
 

@@ -33,7 +33,7 @@ void kerf_model_restrict(struct kerf_model *m, const struct kerf_engine *e)
 		for (int i = 0; i < KERF_MIN(c->n_tensors, KERF_MAX_CUT_TENSORS); i++)
 			whole = whole && kerf_engine_has_tensor(e, c->tensors[i]);
 		if (!whole) {
-			c->n_tensors = KERF_MAX_CUT_TENSORS + 1;
+			c->closed = true;
 			c->natural = c->useful = c->candidate = false;
 		}
 	}
@@ -41,6 +41,6 @@ void kerf_model_restrict(struct kerf_model *m, const struct kerf_engine *e)
 
 bool kerf_model_can_cut(const struct kerf_model *m, unsigned k)
 {
-	return k + 1 < m->n_cuts && m->cuts[k].n_tensors >= 1 &&
+	return k + 1 < m->n_cuts && !m->cuts[k].closed && m->cuts[k].n_tensors >= 1 &&
 		m->cuts[k].n_tensors <= KERF_MAX_CUT_TENSORS;
 }

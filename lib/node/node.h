@@ -33,7 +33,7 @@ int kerf_model_create(struct kerf_model *m, const struct kerf_graph *graph,
 void kerf_model_destroy(struct kerf_model *m);
 /* Takes away the cuts that an engine cannot stop at: it does not keep all that crosses in f32. */
 void kerf_model_restrict(struct kerf_model *m, const struct kerf_engine *e);
-/* Cut k may be sent: one to KERF_MAX_CUT_TENSORS tensors cross. */
+/* Cut k may be sent: one to KERF_MAX_CUT_TENSORS tensors cross, and it is not closed. */
 bool kerf_model_can_cut(const struct kerf_model *m, unsigned k);
 
 /* ---- recorded times of a network on a machine (kerf-model profile) ---- */
