@@ -9,7 +9,6 @@
  */
 #include "engine/internal.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -22,10 +21,8 @@ const char *kerf_precision_name(unsigned precision)
 
 float kerf_precision_scale(float largest, int most)
 {
-	/* Zeros, what is next to them, and what is no number: no scale would do, and 1 does no harm. */
-	if (!(largest >= FLT_MIN * (float)most) || !isfinite(largest))
-		return 1;
-	return largest / (float)most;
+	/* Zeros, what is no number, and sizes whose products would leave f32: no scale would do, and 1 does no harm. */
+	return largest > 1e-15f && largest < 1e15f ? largest / (float)most : 1;
 }
 
 #define SIGNED_MAX 127
