@@ -204,6 +204,7 @@ int onnx_import_range(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_reduce(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_reshape(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_resize(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_scatter_nd(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_shape(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_slice(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_softmax(struct onnx_import *imp, const Onnx__NodeProto *n);

@@ -176,6 +176,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"Reshape", 1, 2, onnx_import_reshape},
 		{"Resize", 1, 4, onnx_import_resize},
 		{"Round", 1, 1, onnx_import_act},
+		{"ScatterND", 3, 3, onnx_import_scatter_nd},
 		{"Selu", 1, 1, onnx_import_act},
 		{"Shape", 1, 1, onnx_import_shape},
 		{"Sigmoid", 1, 1, onnx_import_act},

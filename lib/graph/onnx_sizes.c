@@ -276,3 +276,61 @@ int onnx_import_where(struct onnx_import *imp, const Onnx__NodeProto *n)
 	}
 	return id;
 }
+
+/* Where element `row` of the index list points into t, or -1; *len values lie there. */
+static int64_t scatter_place(const struct kerf_tensor *t, const struct kerf_tensor *indices, int64_t row, int64_t *len)
+{
+	const int64_t depth = indices->dims[indices->n_dims - 1];
+	const int64_t *at = (const int64_t *)indices->data + row * depth;
+	int64_t place = 0;
+
+	*len = 1;
+	for (int d = (int)depth; d < t->n_dims; d++)
+		*len *= t->dims[d];
+	for (int64_t d = 0; d < depth; d++) {
+		const int64_t i = at[d] < 0 ? at[d] + t->dims[d] : at[d];
+
+		if (i < 0 || i >= t->dims[d])
+			return -1;
+		place = place * t->dims[d] + i;
+	}
+	return place * *len;
+}
+
+/* Swin's masks, which follow from sizes alone: data with slices of it replaced. */
+int onnx_import_scatter_nd(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int ids[3];
+	char reduction[16] = "none";
+	void *to;
+
+	if (constant_inputs(imp, n, 3, ids) < 0 || onnx_attr_text(imp, n, "reduction", reduction, sizeof(reduction)) < 0)
+		return -EINVAL;
+	if (strcmp(reduction, "none") != 0)
+		return onnx_fail(imp, n, "reduction %s is not supported", reduction);
+	const struct kerf_tensor data = imp->g->tensors[ids[0]], indices = imp->g->tensors[ids[1]],
+				 updates = imp->g->tensors[ids[2]];
+	const int64_t depth = indices.n_dims ? indices.dims[indices.n_dims - 1] : 0;
+	if (indices.dtype != KERF_I64 || updates.dtype != data.dtype || depth < 1 || depth > data.n_dims)
+		return onnx_fail(imp, n, "indices, data and updates do not go together");
+	const int64_t rows = kerf_tensor_elements(&indices) / depth;
+	int64_t len;
+	scatter_place(&data, &indices, 0, &len);
+	if (kerf_tensor_elements(&updates) != rows * len)
+		return onnx_fail(imp, n, "%" PRId64 " updates, the indices ask for %" PRId64, kerf_tensor_elements(&updates),
+			rows * len);
+	const int id = onnx_new_constant(imp, n, onnx_node_name(n), data.dtype, data.n_dims, data.dims, &to);
+	if (id < 0)
+		return id;
+	const size_t width = kerf_tensor_bytes(&data) / (size_t)kerf_tensor_elements(&data);
+	memcpy(to, data.data, kerf_tensor_bytes(&data));
+	for (int64_t row = 0; row < rows; row++) {
+		const int64_t place = scatter_place(&data, &indices, row, &len);
+
+		if (place < 0)
+			return onnx_fail(imp, n, "indices %" PRId64 " are out of range", row);
+		memcpy((char *)to + (size_t)place * width, (const char *)updates.data + (size_t)(row * len) * width,
+			(size_t)len * width);
+	}
+	return id;
+}

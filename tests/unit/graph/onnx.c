@@ -414,6 +414,31 @@ static void test_quantised(void)
 	kerf_graph_free(b);
 }
 
+static void test_scatter(void)
+{
+	static const struct {
+		const char *scattered, *plain;
+	} cases[] = {
+		{"in x 1,4; f32 d 4=1,2,3,4; i64 i 2,1=3,-4; f32 u 2=9,8; node ScatterND s d,i,u t; node Add a x,t y; out y",
+			"in x 1,4; f32 t 4=8,2,3,9; node Add a x,t y; out y"},
+		/* Whole rows, the later one last; and single values. */
+		{"in x 1,3,2; f32 d 3,2=1,2,3,4,5,6; i64 i 3,1=2,0,2; f32 u 3,2=7,8,9,10,11,12; node ScatterND s d,i,u t; "
+		 "node Add a x,t y; out y",
+			"in x 1,3,2; f32 t 3,2=9,10,3,4,11,12; node Add a x,t y; out y"},
+		{"in x 1,3,2; f32 d 3,2=1,2,3,4,5,6; i64 i 1,2,2=0,1,2,-2; f32 u 1,2=7,8; node ScatterND s d,i,u t; "
+		 "node Add a x,t y; out y",
+			"in x 1,3,2; f32 t 3,2=1,7,3,4,8,6; node Add a x,t y; out y"},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++) {
+		struct kerf_graph *a = must_load(cases[i].scattered), *b = must_load(cases[i].plain);
+
+		expect_same_values(a, b);
+		kerf_graph_free(a);
+		kerf_graph_free(b);
+	}
+}
+
 static struct kerf_graph *load_shaped(const char *text, const char *shape, struct kerf_err *err)
 {
 	struct bytes model = text_model(text);
@@ -720,6 +745,6 @@ static void test_real_values(void)
 }
 
 UNIT_MAIN("onnx", UNIT(test_equivalents), UNIT(test_fields), UNIT(test_names_become_unique),
-	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_quantised), UNIT(test_input_shape), UNIT(test_round_trips),
+	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_quantised), UNIT(test_scatter), UNIT(test_input_shape), UNIT(test_round_trips),
 	UNIT(test_gated_activations), UNIT(test_clashing_names), UNIT(test_save_refuses),
 	UNIT(test_save_replaces), UNIT(test_real_networks_load), UNIT(test_real_values))

@@ -57,6 +57,12 @@ static void test_refusals(void)
 		{"in x 1,1,1,1,1,1,1; node Relu r x y; out y", "input x|7 dimensions"},
 		{"in x -; node Relu r x y; out y", "input x|0 dimensions"},
 		{"in8 x 1,4; node Relu r x y; out y", "input x|element type 2"},
+		{"in x 1,4; f32 d 4; i64 i 1,1=4; f32 u 1; node ScatterND s d,i,u t; node Add a x,t y; out y", "node s|indices 0"},
+		{"in x 1,4; f32 d 4; i64 i 1,2=0,0; f32 u 1; node ScatterND s d,i,u t; node Add a x,t y; out y", "node s|go together"},
+		{"in x 1,4; f32 d 4; i64 i 2,1=0,1; f32 u 1; node ScatterND s d,i,u t; node Add a x,t y; out y", "node s|1 updates"},
+		{"in x 1,4; f32 d 4; i64 i 1,1=0; f32 u 1; node ScatterND s d,i,u t reduction=add; node Add a x,t y; out y",
+			"node s|reduction add"},
+		{"in x 1,4; i64 i 1,1=0; f32 u 1,4; node ScatterND s x,i,u y; out y", "node s|computed"},
 		/* Quantisation. */
 		{"in x 1,4; f32 s -=1; node QuantizeLinear q x,s y; out y", "node q|integers are the output y"},
 		{"in x 1,4; f32 s -=1; node QuantizeLinear q x,s t; node Relu r t y; out y", "node r|integers t"},
