@@ -173,6 +173,8 @@ int onnx_value_tensor(const struct onnx_import *imp, const Onnx__NodeProto *n, s
 {
 	if (onnx_is_quantised(v) && strcmp(n->op_type, "DequantizeLinear") != 0)
 		return onnx_fail(imp, n, "it reads the integers %.100s: only DequantizeLinear may", v->name);
+	if (v->empty)
+		return onnx_fail(imp, n, "it reads the empty list %.100s: only Concat may", v->name);
 	if (v->tensor == KERF_NONE && v->constant) {
 		int rc = import_constant(imp, v);
 		if (rc < 0) {

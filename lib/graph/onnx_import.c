@@ -294,8 +294,9 @@ static int import_node(struct onnx_import *imp, const Onnx__NodeProto *n)
 	if (!op->import)
 		return import_alias(imp, n, v);
 	int id = op->import(imp, n);
+	v->empty = id == ONNX_EMPTY;
 	if (id < 0)
-		return id;
+		return v->empty ? 0 : id;
 	v->tensor = id;
 	return rename_tensor(imp, id, v->name);
 }

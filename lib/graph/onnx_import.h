@@ -26,6 +26,7 @@ struct onnx_value {
 	struct onnx_value *alias; /* of an Identity: the value it repeats, never an alias itself */
 	struct kerf_range integers; /* of a QuantizeLinear: what its integers stand for; .tensor is what it read */
 	int32_t integer_type;
+	bool empty; /* a list without elements, which only a Concat may read */
 };
 
 struct onnx_import {
@@ -107,6 +108,11 @@ int onnx_attr_ints(const struct onnx_import *imp, const Onnx__NodeProto *n, cons
 int onnx_attr_text(const struct onnx_import *imp, const Onnx__NodeProto *n, const char *name,
 	char *text, size_t len);
 
+static inline bool onnx_is_empty(const struct onnx_value *v)
+{
+	return v && (v->empty || (v->constant && v->constant->n_dims == 1 && v->constant->dims[0] == 0));
+}
+
 struct onnx_value *onnx_find_value(const struct onnx_import *imp, const char *name);
 bool onnx_has_input(const Onnx__NodeProto *n, int i);
 /* The value behind input i, aliases resolved; NULL for an unknown name (cannot happen after
@@ -162,7 +168,10 @@ int onnx_emit_reshape(struct onnx_import *imp, const Onnx__NodeProto *n, int x, 
 int onnx_new_constant(struct onnx_import *imp, const Onnx__NodeProto *n, const char *name, enum kerf_dtype dtype,
 	int n_dims, const int64_t *dims, void **values);
 
-/* An operator's importer returns the tensor id of the node's first output, or -errno. */
+/* Parts of a shape may have no elements, as what is behind its last dimension. */
+#define ONNX_EMPTY (-ENODATA)
+
+/* An operator's importer returns the tensor id of the node's first output, ONNX_EMPTY, or another -errno. */
 struct onnx_operator {
 	const char *name;
 	int min_inputs, max_inputs;

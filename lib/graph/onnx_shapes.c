@@ -8,19 +8,24 @@ int onnx_import_concat(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	struct kerf_node k = {.op = KERF_OP_CONCAT};
 	const Onnx__AttributeProto *a = onnx_attr(n, "axis");
-	int joined = KERF_NONE;
+	int joined = ONNX_EMPTY;
+	size_t left = 0;
 
 	if (!a || !a->has_i)
 		return onnx_fail(imp, n, "attribute axis is missing");
+	for (size_t i = 0; i < n->n_input; i++)
+		left += !onnx_is_empty(onnx_input_value(imp, n, (int)i));
 	for (size_t i = 0; i < n->n_input; i++) {
+		if (onnx_is_empty(onnx_input_value(imp, n, (int)i)))
+			continue;
 		int *id = &k.inputs[k.n_inputs++];
 		if (onnx_input(imp, n, (int)i, id) < 0)
 			return -EINVAL;
 		if (*id == KERF_NONE)
 			return onnx_fail(imp, n, "input %zu is left out", i);
-		if (i == 0 && onnx_axis(imp, n, a->i, imp->g->tensors[*id].n_dims, &k.axis) < 0)
+		if (joined == ONNX_EMPTY && k.n_inputs == 1 && onnx_axis(imp, n, a->i, imp->g->tensors[*id].n_dims, &k.axis) < 0)
 			return -EINVAL;
-		bool last = i + 1 == n->n_input;
+		bool last = --left == 0;
 		if (!last && k.n_inputs < KERF_MAX_INPUTS)
 			continue;
 		joined = onnx_emit(imp, n, &k, last ? "" : "_part");

@@ -34,7 +34,7 @@ static int64_t clamp(int64_t v, int64_t lo, int64_t hi)
 	return v < lo ? lo : v > hi ? hi : v;
 }
 
-/* numpy's start:end:step, out of bounds on purpose often: INT64_MAX is "to the end". */
+/* numpy's start:end:step, out of bounds on purpose often: INT64_MAX is "to the end". ONNX_EMPTY when nothing is left. */
 static int slice_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, struct kerf_node *k, int axis,
 	int64_t start, int64_t end, int64_t step)
 {
@@ -47,7 +47,7 @@ static int slice_axis(const struct onnx_import *imp, const Onnx__NodeProto *n, s
 	end = clamp(end < 0 ? end + size : end, lowest, step < 0 ? size - 1 : size);
 	const int64_t count = (end - start + step - (step > 0 ? 1 : -1)) / step;
 	if (count <= 0)
-		return onnx_fail(imp, n, "nothing is left of axis %d, which is %" PRId64, axis, size);
+		return ONNX_EMPTY;
 	k->starts[axis] = (int)start;
 	k->steps[axis] = (int)step;
 	k->counts[axis] = (int)count;
@@ -96,8 +96,12 @@ int onnx_import_slice(struct onnx_import *imp, const Onnx__NodeProto *n)
 		if (seen >> axis & 1)
 			return onnx_fail(imp, n, "axis %d is there twice", axis);
 		seen |= 1u << axis;
-		if (slice_axis(imp, n, &k, axis, s.starts[i], s.ends[i], s.steps[i]) < 0)
-			return -EINVAL;
+		const int rc = slice_axis(imp, n, &k, axis, s.starts[i], s.ends[i], s.steps[i]);
+		const struct kerf_tensor *t = &imp->g->tensors[x];
+		if (rc == ONNX_EMPTY && !(t->data && t->n_dims == 1))
+			return onnx_fail(imp, n, "nothing is left of axis %d, which is %" PRId64, axis, t->dims[axis]);
+		if (rc < 0)
+			return rc;
 	}
 	return onnx_emit(imp, n, &k, "");
 }

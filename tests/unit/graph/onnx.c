@@ -414,6 +414,20 @@ static void test_quantised(void)
 	kerf_graph_free(b);
 }
 
+/* What is behind the last dimension of a shape joins nothing to another list. */
+static void test_empty_lists(void)
+{
+	static const char text[] = "in x 2,3,4; node Shape s x d; i64 three 1=3; i64 end 1=9; i64 one 1=1; i64 none 0; "
+				   "node Slice a d,three,end t; node Slice b d,one,end u; i64 first 1=2; "
+				   "node Concat j t,none k axis=0; node Concat c k,first,u,t v axis=0; node Reshape r x,v z; "
+				   "node Relu q z y; out y";
+	struct kerf_graph *g = must_load(text);
+
+	CU_ASSERT_EQUAL(g->tensors[g->output].n_dims, 3);
+	CU_ASSERT_EQUAL(memcmp(g->tensors[g->output].dims, DIMS(2, 3, 4), 3 * sizeof(int64_t)), 0);
+	kerf_graph_free(g);
+}
+
 static void test_scatter(void)
 {
 	static const struct {
@@ -745,6 +759,6 @@ static void test_real_values(void)
 }
 
 UNIT_MAIN("onnx", UNIT(test_equivalents), UNIT(test_fields), UNIT(test_names_become_unique),
-	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_quantised), UNIT(test_scatter), UNIT(test_input_shape), UNIT(test_round_trips),
+	UNIT(test_half_floats), UNIT(test_wide_concat), UNIT(test_digest), UNIT(test_several_outputs), UNIT(test_quantised), UNIT(test_scatter), UNIT(test_empty_lists), UNIT(test_input_shape), UNIT(test_round_trips),
 	UNIT(test_gated_activations), UNIT(test_clashing_names), UNIT(test_save_refuses),
 	UNIT(test_save_replaces), UNIT(test_real_networks_load), UNIT(test_real_values))

@@ -63,6 +63,11 @@ static void test_refusals(void)
 		{"in x 1,4; f32 d 4; i64 i 1,1=0; f32 u 1; node ScatterND s d,i,u t reduction=add; node Add a x,t y; out y",
 			"node s|reduction add"},
 		{"in x 1,4; i64 i 1,1=0; f32 u 1,4; node ScatterND s x,i,u y; out y", "node s|computed"},
+		{"in x 2,3; node Shape s x d; i64 a 1=2; i64 e 1=9; node Slice sl d,a,e t; node Reshape r x,t y; out y",
+			"node r|t"},
+		{"in x 2,3; node Shape s x d; i64 a 1=2; i64 e 1=9; node Slice sl d,a,e t; node Add r x,t y; out y",
+			"node r|empty list t"},
+		{"in x 2,3; node Shape s x d; i64 a 1=2; i64 e 1=9; node Slice sl d,a,e y; node Relu r x z; out y", "y"},
 		/* Quantisation. */
 		{"in x 1,4; f32 s -=1; node QuantizeLinear q x,s y; out y", "node q|integers are the output y"},
 		{"in x 1,4; f32 s -=1; node QuantizeLinear q x,s t; node Relu r t y; out y", "node r|integers t"},
