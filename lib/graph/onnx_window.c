@@ -223,6 +223,18 @@ int onnx_import_global_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
 }
 
 /* A new constant: w [rows, columns] times `scale`, transposed on demand. */
+#define TRANSPOSE_BLOCK 32 /* rows and columns whose cache lines are all at hand */
+
+/* to[columns][rows] = scale * from[rows][columns] */
+static void transpose_scaled(float *to, const float *from, int64_t rows, int64_t columns, float scale)
+{
+	for (int64_t i0 = 0; i0 < rows; i0 += TRANSPOSE_BLOCK)
+		for (int64_t j0 = 0; j0 < columns; j0 += TRANSPOSE_BLOCK)
+			for (int64_t j = j0; j < KERF_MIN(j0 + TRANSPOSE_BLOCK, columns); j++)
+				for (int64_t i = i0; i < KERF_MIN(i0 + TRANSPOSE_BLOCK, rows); i++)
+					to[j * rows + i] = scale * from[i * columns + j];
+}
+
 static int add_weights(
 	struct onnx_import *imp, const Onnx__NodeProto *n, int id, bool transpose, float scale)
 {
@@ -235,10 +247,10 @@ static int add_weights(
 	if (added < 0)
 		return added;
 	float *to = values;
-	for (int64_t i = 0; i < rows; i++)
-		for (int64_t j = 0; j < columns; j++)
-			to[transpose ? j * rows + i : i * columns + j] =
-				scale * from[i * columns + j];
+	if (transpose)
+		transpose_scaled(to, from, rows, columns, scale);
+	for (int64_t i = 0; !transpose && i < rows * columns; i++)
+		to[i] = scale * from[i];
 	return added;
 }
 
