@@ -7,7 +7,8 @@
  *	kerf_engine_run(c, 0, cut);              // head
  *	kerf_engine_run(c, cut, graph->n_nodes); // tail: the same steps, bit for bit
  *
- * Invariants: tensors are f32 (see kerf_precision); four-dimensional ones lie dense in NHWC, others dense as they are.
+ * Invariants: tensors are f32 (see kerf_precision); four-dimensional ones lie dense in NHWC unless they are plain, others dense
+ * as they are.
  * A tensor's place in a context never changes and holds its value from its producer to its last
  * use; places of tensors that are not alive together overlap. Weights belong to the engine and are
  * shared by its contexts; contexts may run in different threads at once. The graph must outlive

@@ -309,7 +309,7 @@ int kerf_lower_depth_to_space(struct builder *b, const struct kerf_node *n);
 
 /* ---- how tensors lie (layout.c) ---- */
 
-/* Dimensions of t from outermost to innermost in memory: NHWC for four, else as they are. */
+/* Dimensions of t from outermost to innermost in memory: NHWC for four that are not plain, else as they are. */
 int kerf_memory_order(const struct kerf_tensor *t, int order[KERF_MAX_DIMS]);
 /* Distance in floats between neighbours along each ONNX dimension. */
 void kerf_memory_strides(const struct kerf_tensor *t, int64_t stride[KERF_MAX_DIMS]);

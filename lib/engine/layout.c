@@ -1,4 +1,4 @@
-/* How tensors lie in memory: four dimensions in NHWC, others as ONNX has them. */
+/* How tensors lie in memory: four dimensions in NHWC unless they are plain, others as ONNX has them. */
 #include "engine/internal.h"
 
 int kerf_memory_order(const struct kerf_tensor *t, int order[KERF_MAX_DIMS])
@@ -6,7 +6,7 @@ int kerf_memory_order(const struct kerf_tensor *t, int order[KERF_MAX_DIMS])
 	static const int nhwc[4] = {0, 2, 3, 1};
 
 	for (int i = 0; i < t->n_dims; i++)
-		order[i] = t->n_dims == 4 ? nhwc[i] : i;
+		order[i] = t->n_dims == 4 && !t->plain ? nhwc[i] : i;
 	return t->n_dims;
 }
 

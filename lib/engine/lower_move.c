@@ -132,6 +132,12 @@ int kerf_lower_reshape(struct builder *b, const struct kerf_node *n)
 	return kerf_lower_tail(b, y, n->residual, n->act);
 }
 
+static bool moves_something(struct nest nest)
+{
+	kerf_nest_collapse(&nest);
+	return nest.n_dims > 1 || nest.stride[0][0] != 1 || nest.stride[1][0] != 1 || nest.start[1] != 0;
+}
+
 /* Writes the output densely; along its dimension d the input goes on by stride[d], from `start` on. */
 static int lower_strided(
 	struct builder *b, const struct kerf_node *n, const char *name, const int64_t *stride, int64_t start)
@@ -141,7 +147,7 @@ static int lower_strided(
 	int order[KERF_MAX_DIMS];
 	struct nest nest = {.n_dims = ty->n_dims, .start = {0, start, 0}};
 	struct operand x, y;
-	int rc = input_and_output(b, n, &x, &y);
+	int rc = kerf_lower_input(b, n->inputs[0], &x);
 
 	if (rc < 0)
 		return rc;
@@ -152,7 +158,12 @@ static int lower_strided(
 		nest.stride[0][i] = to[order[i]];
 		nest.stride[1][i] = stride[order[i]];
 	}
-	rc = emit_copy(b, name, kerf_step_copy, y, x, nest);
+	/* What only changes its name stays where it is, when nothing reads it as it was. */
+	if (!moves_something(nest) && kerf_lower_output_onto(b, n->inputs[0], &y))
+		return kerf_lower_tail(b, y, n->residual, n->act);
+	rc = kerf_lower_output(b, &y);
+	if (rc == 0)
+		rc = emit_copy(b, name, kerf_step_copy, y, x, nest);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
 }
 

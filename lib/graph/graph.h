@@ -35,6 +35,7 @@ struct kerf_tensor {
 	void *data;   /* constant: dense, in ONNX order; NULL for what is computed */
 	int producer; /* node index; KERF_NONE for graph inputs and constants */
 	struct kerf_range range; /* that the file quantises it to; both 0 = it does not say */
+	bool plain; /* four dimensions that lie as ONNX has them instead of channels last: kerf_graph_optimize */
 };
 
 /* One operator each; attributes that ONNX passes as constant inputs are resolved into fields. New ones go to the end:

@@ -242,6 +242,7 @@ static int run_passes(struct rewrite *r)
 		rewrite_fold_affine,
 		rewrite_fuse,
 		compact,
+		rewrite_choose_order,
 	};
 	int rc = 0;
 

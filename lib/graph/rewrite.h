@@ -43,3 +43,5 @@ int rewrite_fold_constants(struct rewrite *r);
 int rewrite_remove_identities(struct rewrite *r);
 int rewrite_fold_affine(struct rewrite *r);
 int rewrite_fuse(struct rewrite *r);
+/* Behind all that changes nodes. */
+int rewrite_choose_order(struct rewrite *r);

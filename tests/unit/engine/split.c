@@ -137,6 +137,80 @@ static void test_every_cut_of_the_optimised_graph(void)
 	kerf_graph_free(net.g);
 }
 
+/*
+ * As ConvNeXt's files have it: a block goes to channels last, works on rows, and comes back. Behind that a list of heads, as
+ * attention has it.
+ */
+static struct ref_net build_channels_last(void)
+{
+	struct ref_net net = ref_net_nchw(1, 3, 10, 6);
+	struct kerf_node wide = CONV(3, 1), to_last = {.op = KERF_OP_TRANSPOSE, .perm = {0, 2, 3, 1}},
+			 to_first = {.op = KERF_OP_TRANSPOSE, .perm = {0, 3, 1, 2}},
+			 heads = {.op = KERF_OP_TRANSPOSE, .perm = {0, 2, 1, 3}},
+			 fc = {.op = KERF_OP_GEMM, .n_inputs = 2};
+	int x = ref_add_conv(&net, wide, net.g->input, 8);
+	int y = ref_add(&net, to_last, ref_add_conv(&net, wide, x, 8));
+
+	y = ref_add_reshape(&net, y, 2, (int64_t[]){60, 8});
+	fc.inputs[1] = ref_constant(&net, 2, (int64_t[]){16, 8}, -1, 1);
+	y = ref_add_reshape(&net, ref_add(&net, fc, y), 4, (int64_t[]){1, 10, 6, 16});
+	y = ref_add_act(&net, y, (struct kerf_act){.kind = KERF_ACT_GELU});
+	y = ref_add_reshape(&net, y, 2, (int64_t[]){60, 16});
+	fc.inputs[1] = ref_constant(&net, 2, (int64_t[]){8, 16}, -1, 1);
+	y = ref_add_reshape(&net, ref_add(&net, fc, y), 4, (int64_t[]){1, 10, 6, 8});
+	y = ref_add_binary(&net, KERF_OP_ADD, ref_add(&net, to_first, y), x);
+	y = ref_add_conv(&net, wide, y, 8);
+	y = ref_add_reshape(&net, y, 4, (int64_t[]){1, 8, 12, 5});
+	y = ref_add(&net, heads, y);
+	y = ref_add_reshape(&net, y, 3, (int64_t[]){12, 8, 5});
+	ref_add_act(&net, y, (struct kerf_act){.kind = KERF_ACT_TANH});
+	return net;
+}
+
+static unsigned count_moves(const struct kerf_engine *e)
+{
+	static const char *const moves[] = {"copy", "reshape", "transpose"};
+	unsigned n = 0;
+
+	for (unsigned s = 0; s < kerf_engine_steps(e); s++)
+		for (size_t i = 0; i < KERF_ARRAY_LEN(moves); i++)
+			n += strncmp(kerf_engine_step_name(e, s), moves[i], strlen(moves[i])) == 0;
+	return n;
+}
+
+/* The block moves nothing; the convolution's result behind it has to, once into ONNX's order and once to the heads. */
+static void test_channels_last_in_the_file(void)
+{
+	struct ref_net net = build_channels_last();
+	struct kerf_graph *g = net.g;
+	struct kerf_err err = {0};
+	float *x = random_input(&net);
+	const struct kerf_tensor out = g->tensors[g->output];
+	const int n_tensors = g->n_tensors, last = g->output;
+	double **want = ref_run(g, x);
+
+	for (int optimised = 0; optimised < 2; optimised++) {
+		if (optimised)
+			CU_ASSERT_EQUAL(kerf_graph_optimize(g, &err), 0);
+		struct kerf_engine *e = kerf_engine_compile(g, NULL, &err);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+		struct kerf_context *c = kerf_context_create(e, &err);
+		ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
+		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+		CU_ASSERT(ref_error(&out, kerf_context_tensor(c, g->output), want[last]) < 1e-5);
+		printf("%u moves%s\n", count_moves(e), optimised ? " when optimised" : "");
+		CU_ASSERT(!optimised || count_moves(e) == 2);
+		kerf_context_free(c);
+		kerf_engine_free(e);
+	}
+	check_every_cut(g, x, 1);
+	for (int t = 0; t < n_tensors; t++)
+		free(want[t]);
+	free(want);
+	free(x);
+	kerf_graph_free(g);
+}
+
 /* Both against double arithmetic: fusing changes rounding only. */
 static void test_optimising_keeps_the_result(void)
 {
@@ -450,7 +524,7 @@ static void test_fingerprint(void)
 }
 
 UNIT_MAIN("engine.split", UNIT(test_every_cut_of_the_plain_graph),
-	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_optimising_keeps_the_result),
+	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_channels_last_in_the_file), UNIT(test_optimising_keeps_the_result),
 	UNIT(test_steps), UNIT(test_arena_reuses_memory), UNIT(test_constants_have_no_place),
 	UNIT(test_contexts_in_parallel), UNIT(test_team_is_bound), UNIT(test_profile),
 	UNIT(test_changing_the_cut_allocates_nothing), UNIT(test_fingerprint))
