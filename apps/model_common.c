@@ -226,7 +226,7 @@ const char *model_shape_text(const struct kerf_tensor *t, char *buf, size_t len)
 
 	snprintf(buf, len, "%s", t->n_dims ? "" : "scalar");
 	for (int i = 0; i < t->n_dims && used < len; i++) {
-		int64_t dim = t->dims[t->n_dims == 4 ? nhwc[i] : i];
+		int64_t dim = t->dims[t->n_dims == 4 && !t->plain ? nhwc[i] : i];
 		int n = snprintf(buf + used, len - used, "%s%jd", i ? "x" : "", (intmax_t)dim);
 
 		used += (size_t)n;

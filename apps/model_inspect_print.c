@@ -152,7 +152,7 @@ static json_t *tensor_json(const struct kerf_tensor *t)
 	json_t *shape = json_array();
 
 	for (int i = 0; i < t->n_dims; i++)
-		json_array_append_new(shape, json_integer(t->dims[t->n_dims == 4 ? nhwc[i] : i]));
+		json_array_append_new(shape, json_integer(t->dims[t->n_dims == 4 && !t->plain ? nhwc[i] : i]));
 	return json_pack("{s:s,s:o}", "name", t->name, "shape", shape);
 }
 

@@ -221,7 +221,7 @@ static void describe(const struct kerf_device *d, const struct frame *f,
 {
 	const struct kerf_graph *g = d->o.model->graph;
 	const struct kerf_tensor *t = &g->tensors[d->o.model->cuts[f->choice.cut].tensors[0]];
-	const bool image = t->n_dims == 4;
+	const bool image = t->n_dims == 4 && !t->plain;
 	const int n = f->choice.codec == KERF_CODEC_JPEG ? 0 : t->n_dims; /* a file has no shape */
 
 	for (int i = 0; i < 4; i++)
