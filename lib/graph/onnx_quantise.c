@@ -97,12 +97,16 @@ static struct kerf_range range_of(const struct quantiser *q)
 	return (struct kerf_range){(float)(scale * (q->least - zero)), (float)(scale * (q->most - zero))};
 }
 
-/* The type of the zero point in the file; `otherwise` when there is none. */
+#define NO_TYPE (-1)
+
+/* The type of the zero point in the file; `otherwise` when there is none. What was computed has lost it. */
 static int32_t zero_type(const struct onnx_import *imp, const Onnx__NodeProto *n, int32_t otherwise)
 {
 	const struct onnx_value *v = onnx_input_value(imp, n, 2);
 
-	return v && v->constant ? v->constant->data_type : otherwise;
+	if (!v)
+		return otherwise;
+	return v->constant ? v->constant->data_type : NO_TYPE;
 }
 
 /* ---- constants ---- */
@@ -131,7 +135,8 @@ static int dequantise_constant(struct onnx_import *imp, const Onnx__NodeProto *n
 	for (int64_t i = 0; id >= 0 && i < kerf_tensor_elements(&t); i++) {
 		const int64_t k = i / q->axis_stride % q->n;
 
-		((float *)values)[i] = (float)(((const int64_t *)t.data)[i] - zero_of(q, k)) * q->scales[k];
+		/* In double, which holds all 32 bits and does not overflow with 64. */
+		((float *)values)[i] = (float)((double)((const int64_t *)t.data)[i] - (double)zero_of(q, k)) * q->scales[k];
 	}
 	return id;
 }

@@ -84,6 +84,9 @@ static void test_refusals(void)
 			"node q|2 zero points for 1 scales"},
 		{"in x 1,4; f32 s -=1; i64 z -=1; node QuantizeLinear q x,s,z t; node DequantizeLinear d t,s,z y; out y",
 			"node q|type 7"},
+		{"in x 1,4; f32 s -=1; i8 z -=0; node Cast c z k to=7; node QuantizeLinear q x,s,k t; "
+		 "node DequantizeLinear d t,s,k y; out y",
+			"node q|type -1"},
 		{"in x 1,4; i8 w 4,3; f32 s 2=1,1; node DequantizeLinear d w,s v; node MatMul m x,v y; out y",
 			"node d|2 scales for 3 places"},
 		{"in x 1,4; i8 w 4,3; f32 s 2=1,1; node DequantizeLinear d w,s v axis=5; node MatMul m x,v y; out y", "node d|axis 5"},
