@@ -155,8 +155,9 @@ static int read_precision(struct app_calibration *c, json_t *root, const char *p
 {
 	const char *name = kerf_precision_name(KERF_PRECISION_F32);
 
-	json_unpack(root, "{s?s,s?F,s?F,s?F}", "precision", &name, "agreement", &c->agreement, "error", &c->error, "speedup",
-		&c->speedup);
+	if (json_unpack(root, "{s?s,s?F,s?F,s?F}", "precision", &name, "agreement", &c->agreement, "error", &c->error,
+		    "speedup", &c->speedup) < 0)
+		return kerf_err_set(err, -EINVAL, "%s: precision, agreement, error or speedup is of another type", path);
 	for (unsigned p = 0; kerf_precision_name(p); p++)
 		if (strcmp(name, kerf_precision_name(p)) == 0) {
 			c->precision = (enum kerf_precision)p;
@@ -211,19 +212,19 @@ int app_calibration_load(struct app_calibration *c, const struct kerf_graph *g, 
 	return rc;
 }
 
-int app_calibration_check(const struct app_calibration *c, const struct kerf_graph *g, enum kerf_precision precision,
+static int check_precision(const struct app_calibration *c, const struct kerf_graph *g, enum kerf_precision precision,
 	const char *path, struct kerf_err *err)
 {
-	if (precision == KERF_PRECISION_INT8 && (!c || !c->ranges) && !kerf_graph_is_quantised(g))
+	if (precision == KERF_PRECISION_INT8 && !c->ranges && !kerf_graph_is_quantised(g))
 		return kerf_err_set(err, -EINVAL,
 			"precision int8 needs a calibration: kerf-model calibrate --precision int8 makes it");
-	if (c && c->precision != precision)
+	if (path && path[0] && c->precision != precision)
 		return kerf_err_set(err, -EINVAL, "%s: made for precision %s, not %s", path, kerf_precision_name(c->precision),
 			kerf_precision_name(precision));
 	return 0;
 }
 
-int app_precision_apply(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges, struct kerf_err *err)
+static int name_precision(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges, struct kerf_err *err)
 {
 	struct kerf_digest_state s;
 	char *name;
@@ -241,4 +242,21 @@ int app_precision_apply(struct kerf_graph *g, enum kerf_precision precision, con
 		kerf_digest_add(&s, ranges, (size_t)g->n_tensors * sizeof(*ranges));
 	kerf_digest_end(&s, g->digest);
 	return 0;
+}
+
+int app_calibration_open(struct app_calibration *c, struct kerf_graph *g, const char *path, enum kerf_precision precision,
+	struct kerf_err *err)
+{
+	int rc = 0;
+
+	*c = (struct app_calibration){0};
+	if (path && path[0])
+		rc = app_calibration_load(c, g, path, err);
+	if (rc == 0)
+		rc = check_precision(c, g, precision, path, err);
+	if (rc == 0)
+		rc = name_precision(g, precision, c->ranges, err);
+	if (rc < 0)
+		app_calibration_free(c);
+	return rc;
 }

@@ -40,10 +40,11 @@ int app_calibration_save(const struct app_calibration *c, const struct kerf_grap
 /* Refuses a file made for another network. */
 int app_calibration_load(struct app_calibration *c, const struct kerf_graph *g, const char *path,
 	struct kerf_err *err);
+/*
+ * What a network needs to compute in a precision: loads the file, if there is one (NULL or ""), and refuses a precision that
+ * it was not made for. int8 can do without when the network itself says how it is quantised. Two ends have to multiply alike:
+ * another precision, or other ranges, make g another network, "NAME in int8".
+ */
+int app_calibration_open(struct app_calibration *c, struct kerf_graph *g, const char *path, enum kerf_precision precision,
+	struct kerf_err *err);
 void app_calibration_free(struct app_calibration *c);
-/* Refuses a precision other than the file's. NULL = nothing was measured, which int8 can only do without when the network
- * itself says how it is quantised. */
-int app_calibration_check(const struct app_calibration *c, const struct kerf_graph *g, enum kerf_precision precision,
-	const char *path, struct kerf_err *err);
-/* Two ends have to multiply alike: another precision, or other ranges, make another network, "NAME in int8". -ENOMEM. */
-int app_precision_apply(struct kerf_graph *g, enum kerf_precision precision, const struct kerf_range *ranges, struct kerf_err *err);

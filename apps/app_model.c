@@ -105,20 +105,6 @@ static int open_profile(struct app_model *m, const struct app_settings *s, struc
 	return measure(m, s, err);
 }
 
-static int open_calibration(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
-{
-	const char *path = s->model.calibration;
-	int rc = 0;
-
-	if (path[0])
-		rc = app_calibration_load(&m->calibration, m->graph, path, err);
-	if (rc == 0)
-		rc = app_calibration_check(path[0] ? &m->calibration : NULL, m->graph, (enum kerf_precision)s->model.precision, path, err);
-	if (rc == 0)
-		rc = app_precision_apply(m->graph, (enum kerf_precision)s->model.precision, m->calibration.ranges, err);
-	return rc;
-}
-
 static int compile_engine(struct app_model *m, const struct app_settings *s, struct kerf_err *err)
 {
 	const struct kerf_engine_options options = {
@@ -144,7 +130,8 @@ int app_model_open(struct app_model *m, const struct app_settings *s, bool compi
 	*m = (struct app_model){0};
 	rc = load_graph(m, s, err);
 	if (rc == 0)
-		rc = open_calibration(m, s, err);
+		rc = app_calibration_open(&m->calibration, m->graph, s->model.calibration,
+			(enum kerf_precision)s->model.precision, err);
 	if (rc == 0)
 		rc = app_pixel_format(s, m->graph, &pixels, err);
 	if (rc == 0)

@@ -277,7 +277,7 @@ static int measure_precision(struct calibrate *cal, struct kerf_context *f32, st
 	if (rc == 0)
 		qsort(gain, TIMED_RUNS, sizeof(gain[0]), by_value);
 	cal->c.agreement /= cal->in.n_frames;
-	cal->c.speedup = gain[TIMED_RUNS / 2];
+	cal->c.speedup = rc == 0 ? gain[TIMED_RUNS / 2] : 0;
 	return rc;
 }
 
@@ -328,13 +328,16 @@ static int open_all(struct calibrate *cal, const struct run_options *o, struct k
 	struct kerf_context *c = kerf_context_create(cal->m.engine, err);
 	if (!c)
 		return -ENOMEM;
+	model_progress("running the pictures in f32");
 	rc = measure_whole(cal, c, err);
+	model_progress("measuring the precision");
 	if (rc == 0 && o->open.precision != KERF_PRECISION_F32) {
 		cal->c.agreement = 0;
 		rc = lower_precision(cal, o, cal->m.engine, c, err);
 	} else {
 		cal->tail = c;
 	}
+	model_progress(NULL);
 	if (rc == 0)
 		rc = add_entries(cal, err);
 	cal->head = rc == 0 ? kerf_context_create(cal->m.engine, err) : NULL;

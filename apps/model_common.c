@@ -119,15 +119,9 @@ int model_compile(struct model *m, const struct model_options *o, const struct k
 /* The ranges, and a digest for what they make of the network. */
 static int compile(struct model *m, const struct model_options *o, struct kerf_err *err)
 {
-	struct app_calibration c = {0};
-	int rc = 0;
+	struct app_calibration c;
+	int rc = app_calibration_open(&c, m->graph, o->calibration, o->precision, err);
 
-	if (o->calibration)
-		rc = app_calibration_load(&c, m->graph, o->calibration, err);
-	if (rc == 0)
-		rc = app_calibration_check(o->calibration ? &c : NULL, m->graph, o->precision, o->calibration, err);
-	if (rc == 0)
-		rc = app_precision_apply(m->graph, o->precision, c.ranges, err);
 	if (rc == 0)
 		rc = model_compile(m, o, c.ranges, err);
 	app_calibration_free(&c);

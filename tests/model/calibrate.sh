@@ -60,6 +60,9 @@ refuses "tensor nobody" --precision int8 --calibration bad.json
 sed 's/"precision": "int8"/"precision": "int4"/' i.json > bad.json
 refuses "int4" --precision int8 --calibration bad.json
 
+sed 's/"precision": "int8"/"precision": 8/' i.json > bad.json
+refuses "of another type" --precision int8 --calibration bad.json
+
 kerf-model calibrate s.onnx --images none -o d.json 2> err.txt && fail "no pictures, but done"
 says err.txt none
 test ! -e d.json || fail "a file of a run that failed"
