@@ -333,8 +333,8 @@ struct kerf_numa *kerf_numa_create(
 void kerf_numa_free(struct kerf_numa *numa);
 
 int kerf_team_init(struct team *t, const struct kerf_engine_options *o, struct kerf_err *err);
-/* Denormals take an Intel CPU 100 times as long (a network that fades out was 6 times slower): in the calling thread they
- * are 0 from now on, and as before with what that returned. Workers flush for good. */
+/* Denormals slow some CPUs down (a network that fades out was 6 times slower): in the calling thread they are 0 from now
+ * on, and as before with what that returned. Workers flush for good. */
 unsigned kerf_flush_denormals(void);
 void kerf_restore_denormals(unsigned before);
 /* Makes the calling thread's OpenMP team this one. 0 or -errno. */

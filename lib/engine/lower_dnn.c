@@ -232,7 +232,6 @@ static int choose(struct builder *b, struct fusion *f, int residual, struct kerf
 		tail.alpha /= f->dst.scale;
 		tail.beta /= f->dst.scale;
 	}
-
 	f->op.tail = tail;
 	f->residual = KERF_NONE;
 	f->act = act_fused ? (struct kerf_act){0} : act;
