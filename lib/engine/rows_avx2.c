@@ -37,6 +37,12 @@ static inline VFN V v_exp2i(V z)
 	return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
 }
 
+/* p * 2^n for the same z, when p and that are normal numbers: n goes onto the exponent. */
+static inline VFN V v_raise(V p, V z)
+{
+	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(z), 23)));
+}
+
 /* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */
 static inline VFN void v_store_bf16(uint16_t *p, V v)
 {

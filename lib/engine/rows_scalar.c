@@ -40,6 +40,18 @@ static inline V v_exp2i(V z)
 	return z;
 }
 
+/* p * 2^n for the same z, when p and that are normal numbers: n goes onto the exponent. */
+static inline V v_raise(V p, V z)
+{
+	uint32_t bits, n;
+
+	memcpy(&bits, &p, sizeof(bits));
+	memcpy(&n, &z, sizeof(n));
+	bits += n << 23;
+	memcpy(&p, &bits, sizeof(p));
+	return p;
+}
+
 /* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */
 static inline void v_store_bf16(uint16_t *p, V v)
 {
