@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "engine/direct.h"
 #include "engine/engine.h"
 #include "engine/onednn.h"
 #include "engine/rows.h"
@@ -93,27 +94,6 @@ struct reduce {
 	enum kerf_reduce kind;
 };
 
-/* direct.c: sizes in elements. pads: top, left; what lies below and to the right follows from the sizes. */
-#define DIRECT_OUT 16 /* output channels of a tile */
-#define DIRECT_IN 64  /* input channels of a block */
-
-/* Tiles of so many channels; the last may have 8. */
-static inline int64_t kerf_direct_groups(int64_t oc)
-{
-	return (oc + DIRECT_OUT - 1) / DIRECT_OUT;
-}
-
-struct direct {
-	int64_t n, h, w, ic, out_h, out_w, oc;
-	int64_t row;  /* floats in a padded row */
-	int64_t band; /* output rows that one part works through */
-	int64_t room; /* floats of the padded rows that a band reads */
-	int kernel[2], strides[2], dilations[2], pads[2];
-	bool padded;     /* operand 4 is such room for each thread */
-	bool accumulate; /* onto what lies in the output */
-	float lo, hi;    /* limits of the result */
-};
-
 struct layernorm {
 	int64_t rows, len;
 	float epsilon;
@@ -161,7 +141,7 @@ struct step {
 		struct gather gather;
 		struct reduce reduce;
 		struct layernorm layernorm;
-		struct direct direct;
+		struct kerf_direct direct;
 		struct narrow narrow;
 	};
 
@@ -288,6 +268,9 @@ int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 /* lower_direct.c */
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
+/* direct.c: into how many groups of whole vectors output channels are divided, and where one begins. */
+int64_t kerf_direct_groups(const struct kerf_direct *d);
+int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y);
 /* lower_own.c */

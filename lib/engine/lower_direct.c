@@ -6,58 +6,63 @@
 /* What a band reads should stay in the second cache. */
 #define BAND_BYTES (384 << 10)
 
-/* [O, I, kh, kw] as [O / 16][I / 64][kh][kw][64][16] */
-static int pack_weights(struct builder *b, const struct kerf_tensor *t, struct operand *o)
+/* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
+#define BLOCK_TAPS 576
+
+/* [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], with zeros up to whole vectors. */
+static int pack_weights(struct builder *b, const struct kerf_direct *d, const float *from, struct operand *o)
 {
-	const int64_t oc = t->dims[0], ic = t->dims[1], area = t->dims[2] * t->dims[3];
-	const float *from = t->data;
-	float *to = kerf_lower_own_weight(
-		b, (size_t)(kerf_direct_groups(oc) * DIRECT_OUT * ic * area) * sizeof(float), o);
+	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1], groups = kerf_direct_groups(d);
+	float *to = kerf_lower_own_weight(b, (size_t)(kerf_direct_first(d, groups) * d->ic * area) * sizeof(float), o);
 
 	if (!to)
 		return -ENOMEM;
-	for (int64_t group = 0; group < oc; group += DIRECT_OUT)
-		for (int64_t first = 0; first < ic; first += DIRECT_IN)
+	for (int64_t group = 0; group < groups; group++) {
+		const int64_t start = kerf_direct_first(d, group), end = kerf_direct_first(d, group + 1);
+
+		for (int64_t first = 0; first < d->ic; first += d->block)
 			for (int64_t k = 0; k < area; k++)
-				for (int64_t c = first; c < KERF_MIN(first + DIRECT_IN, ic); c++)
-					for (int64_t lane = group; lane < group + DIRECT_OUT; lane++, to++)
-						if (lane < oc) /* zeros behind the last */
-							*to = from[(lane * ic + c) * area + k];
+				for (int64_t c = first; c < KERF_MIN(first + d->block, d->ic); c++)
+					for (int64_t lane = start; lane < end; lane++, to++)
+						if (lane < d->oc)
+							*to = from[(lane * d->ic + c) * area + k];
+	}
 	return 0;
 }
 
 /* Zeros when the node has none. */
-static int add_bias(struct builder *b, const struct kerf_node *n, int64_t oc, struct operand *o)
+static int add_bias(struct builder *b, const struct kerf_direct *d, const struct kerf_node *n, struct operand *o)
 {
 	const int id = n->n_inputs > 2 ? n->inputs[2] : KERF_NONE;
-	float *to = kerf_lower_own_weight(b, (size_t)(kerf_direct_groups(oc) * DIRECT_OUT) * sizeof(float), o);
+	float *to = kerf_lower_own_weight(b, (size_t)kerf_direct_first(d, kerf_direct_groups(d)) * sizeof(float), o);
 
 	if (!to)
 		return -ENOMEM;
 	if (id >= 0)
-		memcpy(to, b->g->tensors[id].data, (size_t)oc * sizeof(float));
+		memcpy(to, b->g->tensors[id].data, (size_t)d->oc * sizeof(float));
 	return 0;
 }
 
 /* Activations that are limits go along; the others are a step of their own. */
-static bool fuse_limits(struct direct *d, struct kerf_act act)
+static bool fuse_limits(struct kerf_direct *d, struct kerf_act act)
 {
 	d->lo = act.kind == KERF_ACT_RELU ? 0 : act.kind == KERF_ACT_CLIP ? act.lo : -INFINITY;
 	d->hi = act.kind == KERF_ACT_CLIP ? act.hi : INFINITY;
 	return act.kind == KERF_ACT_RELU || act.kind == KERF_ACT_CLIP;
 }
 
-/* About so many rows, and all bands alike: threads share them. */
-static int64_t even_band(int64_t rows, int64_t out_h)
+/* n in parts of about `most`, all alike: how large they are. */
+static int64_t even_part(int64_t n, int64_t most)
 {
-	const int64_t bands = (out_h + KERF_MAX(rows, 1) - 1) / KERF_MAX(rows, 1);
+	const int64_t parts = (n + KERF_MAX(most, 1) - 1) / KERF_MAX(most, 1);
 
-	return (out_h + bands - 1) / bands;
+	return (n + parts - 1) / parts;
 }
 
-static struct direct describe(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
+static struct kerf_direct describe(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
 {
-	struct direct d = {.n = x->dims[0],
+	struct kerf_direct d = {.code = kerf_direct_code(),
+		.n = x->dims[0],
 		.h = x->dims[2],
 		.w = x->dims[3],
 		.ic = x->dims[1],
@@ -73,7 +78,8 @@ static struct direct describe(const struct kerf_node *n, const struct kerf_tenso
 		d.padded |= n->pads[i] > 0 || n->pads[i + 2] > 0;
 	}
 	d.row = (d.w + n->pads[1] + n->pads[3]) * d.ic;
-	d.band = even_band(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)), d.out_h);
+	d.band = even_part(d.out_h, BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)));
+	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)n->kernel[0] * n->kernel[1]));
 	d.room = (int64_t)(kerf_align_up((size_t)(((d.band - 1) * d.strides[0] + (d.kernel[0] - 1) * d.dilations[0] + 1) * d.row) *
 			 sizeof(float)) / sizeof(float));
 	return d;
@@ -82,16 +88,16 @@ static struct direct describe(const struct kerf_node *n, const struct kerf_tenso
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual)
 {
 	const struct kerf_tensor *t = b->g->tensors;
-	struct direct d = describe(n, &t[n->inputs[0]], &t[n->output]);
+	struct kerf_direct d = describe(n, &t[n->inputs[0]], &t[n->output]);
 	const bool fused = fuse_limits(&d, n->act);
 	struct operand o[4]; /* y, x, weights, bias */
 	int rc = kerf_lower_input(b, n->inputs[0], &o[1]);
 
 	d.accumulate = residual >= 0;
 	if (rc == 0)
-		rc = pack_weights(b, &t[n->inputs[1]], &o[2]);
+		rc = pack_weights(b, &d, t[n->inputs[1]].data, &o[2]);
 	if (rc == 0)
-		rc = add_bias(b, n, d.oc, &o[3]);
+		rc = add_bias(b, &d, n, &o[3]);
 	if (rc == 0)
 		rc = residual >= 0 ? kerf_lower_residual_output(b, residual, n->inputs[0], &o[0])
 				   : kerf_lower_output(b, &o[0]);

@@ -1,0 +1,57 @@
+/*
+ * direct: convolution by our own loops, where oneDNN leaves multiply-adds unused. NHWC, one group.
+ *
+ * A tile is a few output places of a few vectors of channels, whose sums stay in registers while an input channel after
+ * the other is broadcast and multiplied with weights. One source (direct.inc) is compiled for each instruction set.
+ * Weights lie in the order in which they are read, and what the next tiles need is fetched by the way: in late layers
+ * the weights are all of the memory traffic, and oneDNN waits for them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DIRECT_MAX_PLACES 7
+
+struct kerf_direct;
+struct kerf_direct_tile;
+
+/* The tiles of one instruction set. */
+struct kerf_direct_code {
+	int lanes;           /* of a vector */
+	int vectors, places; /* of a tile at most */
+	void (*run)(const struct kerf_direct *d, const struct kerf_direct_tile *t);
+};
+
+extern const struct kerf_direct_code kerf_direct_avx512, kerf_direct_avx2;
+
+/* The one for this CPU, or NULL. */
+const struct kerf_direct_code *kerf_direct_code(void);
+
+/* Sizes in elements. pads: top, left; what lies below and to the right follows from the sizes. */
+struct kerf_direct {
+	const struct kerf_direct_code *code;
+	int64_t n, h, w, ic, out_h, out_w, oc;
+	int64_t row;   /* floats in a padded row */
+	int64_t band;  /* output rows that one part works through */
+	int64_t room;  /* floats of the padded rows that a band reads */
+	int64_t block; /* input channels that all tiles of a band go through before the next ones */
+	int kernel[2], strides[2], dilations[2], pads[2];
+	bool padded;     /* operand 4 is such room for each thread */
+	bool accumulate; /* onto what lies in the output */
+	float lo, hi;    /* limits of the result */
+};
+
+/* One tile's way through a block of input channels. */
+struct kerf_direct_tile {
+	const float *x[DIRECT_MAX_PLACES];
+	float *y[DIRECT_MAX_PLACES];
+	int places;
+	int channels; /* of the output; weights and bias go on with zeros up to the next whole vector */
+	int n_inputs;
+	const float *weights, *bias;
+	bool first, last;  /* of the blocks */
+	const char *fetch; /* memory to fetch ahead, so many bytes for each input channel and place of the window */
+	int64_t fetch_step;
+};
