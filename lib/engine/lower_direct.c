@@ -3,8 +3,9 @@
 
 #include <math.h>
 
-/* What a band reads should stay in the second cache. */
+/* What a band reads should stay in the second cache, unless it is so small that it would only wait for weights. */
 #define BAND_BYTES (384 << 10)
+#define BAND_PLACES 98
 
 /* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
 #define BLOCK_TAPS 576
@@ -78,8 +79,9 @@ static struct kerf_direct describe(const struct kerf_node *n, const struct kerf_
 		d.padded |= n->pads[i] > 0 || n->pads[i + 2] > 0;
 	}
 	d.row = (d.w + n->pads[1] + n->pads[3]) * d.ic;
-	d.band = even_part(d.out_h, BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)));
 	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)n->kernel[0] * n->kernel[1]));
+	d.band = even_part(d.out_h, KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)),
+					    (BAND_PLACES + d.out_w - 1) / d.out_w));
 	d.room = (int64_t)(kerf_align_up((size_t)(((d.band - 1) * d.strides[0] + (d.kernel[0] - 1) * d.dilations[0] + 1) * d.row) *
 			 sizeof(float)) / sizeof(float));
 	return d;

@@ -76,6 +76,12 @@ static const struct conv_case convs[] = {
 	{"40 of 70 stride 2, pads at the end only", 2, 70, 15, 16, 40,
 		{WINDOW(3, 3, 2, 1), .pads = {0, 0, 1, 1}}},
 	{"32 of 130, no pads", 2, 130, 9, 8, 32, {WINDOW(2, 3, 1, 1)}},
+	{"1x1, 83 of 650", 2, 650, 7, 7, 83, {WINDOW(1, 1, 1, 1)}},
+	{"1x1 stride 2, 200 of 96", 1, 96, 15, 16, 200, {WINDOW(1, 1, 2, 1)}},
+	{"1x1, 33 of 250", 1, 250, 16, 17, 33, {WINDOW(1, 1, 1, 1)}},
+	{"3x3, 72 of 100", 1, 100, 14, 13, 72, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}}},
+	{"dilations differ, 65 of 96", 1, 96, 12, 13, 65,
+		{.kernel = {3, 3}, .dilations = {2, 3}, .pads = {2, 3, 2, 3}}},
 	{"strides differ, 32 of 17", 1, 17, 12, 13, 32,
 		{.kernel = {3, 3}, .strides = {2, 1}, .pads = {1, 1, 1, 1}}},
 	{"strides differ", 1, 5, 12, 13, 17,
@@ -123,30 +129,39 @@ static const struct kerf_act acts[] = {
 };
 
 /* Fused into 3x3, 1x1, depthwise, grouped; with and without a residual sum before it. */
+static void check_fused_tail(struct kerf_node like, int channels, struct kerf_act act, bool residual)
+{
+	const struct kerf_node plain = {WINDOW(1, 1, 1, 1)};
+	struct ref_net net = ref_net_nchw(2, channels, 7, 5);
+	int x = ref_add_conv(&net, plain, net.g->input, channels);
+	int y = ref_add_conv(&net, plain, x, channels);
+	char what[96];
+
+	snprintf(what, sizeof(what), "act %d, %dx%d, %d groups, %d channels, residual %d", (int)act.kind, like.kernel[0],
+		like.kernel[1], like.groups, channels, residual);
+	like.act = act;
+	like.residual = residual ? x : 0;
+	ref_add_conv(&net, like, y, channels);
+	check(&net, what);
+}
+
 static void test_conv_with_fused_tail(void)
 {
-	static const struct kerf_node likes[] = {
-		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}},
-		{WINDOW(1, 1, 1, 1)},
-		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 24},
-		{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2},
-	};
+	static const int channels[] = {24, 72};
 
 	for (size_t a = 0; a < KERF_ARRAY_LEN(acts); a++)
-		for (size_t i = 0; i < KERF_ARRAY_LEN(likes); i++)
-			for (int residual = 0; residual < 2; residual++) {
-				char what[64];
-				struct ref_net net = ref_net_nchw(2, 24, 7, 5);
-				struct kerf_node like = likes[i];
-				int x = ref_add_conv(&net, likes[1], net.g->input, 24);
-				int y = ref_add_conv(&net, likes[1], x, 24);
-				like.act = acts[a];
-				like.residual = residual ? x : 0;
-				ref_add_conv(&net, like, y, 24);
-				snprintf(what, sizeof(what), "act %zu conv %zu residual %d", a, i,
-					residual);
-				check(&net, what);
-			}
+		for (size_t c = 0; c < KERF_ARRAY_LEN(channels); c++) {
+			const struct kerf_node likes[] = {
+				{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}},
+				{WINDOW(1, 1, 1, 1)},
+				{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = channels[c]},
+				{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2},
+			};
+
+			for (size_t i = 0; i < KERF_ARRAY_LEN(likes); i++)
+				for (int residual = 0; residual < 2; residual++)
+					check_fused_tail(likes[i], channels[c], acts[a], residual);
+		}
 }
 
 /* A residual that is read again later, that is the convolution's own input, or the graph's. */
