@@ -62,6 +62,8 @@ static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
 		int rc = 0;
 		if (w->reorder)
 			rc = run_reorder(e, w, to);
+		else if (w->tiles.code)
+			kerf_direct_pack(&w->tiles, w->source, (float *)(void *)to);
 		else
 			memcpy(to, w->source, w->bytes);
 		drop_source(w);

@@ -34,6 +34,50 @@ int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group)
 	return ceil_div(d->oc, lanes) * group / kerf_direct_groups(d) * lanes;
 }
 
+#define PACK 16 /* at once: a cache line of what is read, and of what is written with AVX-512 */
+
+/* Up to PACK output channels from `lane` on, of nc input channels from `first` on, into rows of `width`. */
+static void pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
+	int64_t nc, int64_t width, float *to)
+{
+	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
+	float tile[PACK][PACK];
+
+	for (int64_t at = 0; at < nc * area; at += PACK) {
+		const int64_t n = KERF_MIN(nc * area - at, PACK);
+
+		for (int64_t l = 0; l < n_lanes; l++) {
+			if (lane + l < d->oc)
+				memcpy(tile[l], from + ((lane + l) * d->ic + first) * area + at, (size_t)n * sizeof(float));
+			else
+				memset(tile[l], 0, sizeof(tile[l]));
+		}
+		for (int64_t i = 0; i < n; i++) {
+			float *row = to + ((at + i) % area * nc + (at + i) / area) * width;
+
+			for (int64_t l = 0; l < n_lanes; l++)
+				row[l] = tile[l][i];
+		}
+	}
+}
+
+void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to)
+{
+	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
+
+	for (int64_t group = 0; group < kerf_direct_groups(d); group++) {
+		const int64_t start = kerf_direct_first(d, group), width = kerf_direct_first(d, group + 1) - start;
+
+		for (int64_t first = 0; first < d->ic; first += d->block) {
+			const int64_t nc = KERF_MIN(d->ic - first, d->block);
+
+			for (int64_t at = 0; at < width; at += PACK)
+				pack_lanes(d, from, start + at, KERF_MIN(width - at, PACK), first, nc, width, to + at);
+			to += nc * area * width;
+		}
+	}
+}
+
 /* So many places, row by row from the first of x and y on, in tiles that are about as large, for one block of input channels. */
 static void run_block(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
 	const char *next, int64_t next_bytes)

@@ -40,7 +40,7 @@ struct place {
 
 /*
  * A range of the weight block. Filled from `source` by a oneDNN reorder when `reorder` is
- * set, else copied. `owned` is a temporary that lowering made and filling frees.
+ * set, by direct.c for its tiles, else copied. `owned` is a temporary that lowering made and filling frees.
  */
 struct weight {
 	size_t bytes, offset;
@@ -48,6 +48,7 @@ struct weight {
 	void *owned;
 	bool reorder;
 	struct dnn_md from, to;
+	struct kerf_direct tiles; /* packed for these when they have code */
 };
 
 /* ---- steps of our own ---- */
@@ -271,6 +272,8 @@ int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual
 /* direct.c: into how many groups of whole vectors output channels are divided, and where one begins. */
 int64_t kerf_direct_groups(const struct kerf_direct *d);
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
+/* direct.c: [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], zeros up to whole vectors. */
+void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y);
 /* lower_own.c */

@@ -10,24 +10,16 @@
 /* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
 #define BLOCK_TAPS 576
 
-/* [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], with zeros up to whole vectors. */
-static int pack_weights(struct builder *b, const struct kerf_direct *d, const float *from, struct operand *o)
+static int add_weights(struct builder *b, const struct kerf_direct *d, const float *from, struct operand *o)
 {
-	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1], groups = kerf_direct_groups(d);
-	float *to = kerf_lower_own_weight(b, (size_t)(kerf_direct_first(d, groups) * d->ic * area) * sizeof(float), o);
+	const int64_t channels = kerf_direct_first(d, kerf_direct_groups(d));
+	const int index = kerf_lower_new_weight(b, (size_t)(channels * d->ic * d->kernel[0] * d->kernel[1]) * sizeof(float));
 
-	if (!to)
-		return -ENOMEM;
-	for (int64_t group = 0; group < groups; group++) {
-		const int64_t start = kerf_direct_first(d, group), end = kerf_direct_first(d, group + 1);
-
-		for (int64_t first = 0; first < d->ic; first += d->block)
-			for (int64_t k = 0; k < area; k++)
-				for (int64_t c = first; c < KERF_MIN(first + d->block, d->ic); c++)
-					for (int64_t lane = start; lane < end; lane++, to++)
-						if (lane < d->oc)
-							*to = from[(lane * d->ic + c) * area + k];
-	}
+	if (index < 0)
+		return index;
+	b->e->weights[index].source = from;
+	b->e->weights[index].tiles = *d;
+	*o = (struct operand){IN_WEIGHTS, index};
 	return 0;
 }
 
@@ -97,7 +89,7 @@ int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual
 
 	d.accumulate = residual >= 0;
 	if (rc == 0)
-		rc = pack_weights(b, &d, t[n->inputs[1]].data, &o[2]);
+		rc = add_weights(b, &d, t[n->inputs[1]].data, &o[2]);
 	if (rc == 0)
 		rc = add_bias(b, &d, n, &o[3]);
 	if (rc == 0)
