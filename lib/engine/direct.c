@@ -42,6 +42,7 @@ static void pack_lanes(const struct kerf_direct *d, const float *from, int64_t l
 {
 	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
 	float tile[PACK][PACK];
+	int64_t k = 0, c = 0; /* place in the window, input channel */
 
 	for (int64_t at = 0; at < nc * area; at += PACK) {
 		const int64_t n = KERF_MIN(nc * area - at, PACK);
@@ -53,10 +54,14 @@ static void pack_lanes(const struct kerf_direct *d, const float *from, int64_t l
 				memset(tile[l], 0, sizeof(tile[l]));
 		}
 		for (int64_t i = 0; i < n; i++) {
-			float *row = to + ((at + i) % area * nc + (at + i) / area) * width;
+			float *row = to + (k * nc + c) * width;
 
 			for (int64_t l = 0; l < n_lanes; l++)
 				row[l] = tile[l][i];
+			if (++k == area) {
+				k = 0;
+				c++;
+			}
 		}
 	}
 }
