@@ -22,16 +22,20 @@ static int64_t bands(const struct kerf_direct *d)
 	return ceil_div(d->out_h, d->band);
 }
 
-int64_t kerf_direct_groups(const struct kerf_direct *d)
+int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team)
 {
-	return ceil_div(d->oc, (int64_t)d->code->vectors * d->code->lanes);
+	const int64_t vectors = ceil_div(d->oc, d->code->lanes), groups = ceil_div(vectors, d->code->vectors);
+
+	if (d->n * bands(d) * groups % team == 0)
+		return groups;
+	return KERF_MIN(ceil_div(groups, team) * team, vectors);
 }
 
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group)
 {
 	const int lanes = d->code->lanes;
 
-	return ceil_div(d->oc, lanes) * group / kerf_direct_groups(d) * lanes;
+	return ceil_div(d->oc, lanes) * group / d->groups * lanes;
 }
 
 #define PACK 16 /* at once: a cache line of what is read, and of what is written with AVX-512 */
@@ -70,7 +74,7 @@ void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to)
 {
 	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
 
-	for (int64_t group = 0; group < kerf_direct_groups(d); group++) {
+	for (int64_t group = 0; group < d->groups; group++) {
 		const int64_t start = kerf_direct_first(d, group), width = kerf_direct_first(d, group + 1) - start;
 
 		for (int64_t first = 0; first < d->ic; first += d->block) {
@@ -131,7 +135,7 @@ static void pad_band(const struct kerf_direct *d, const float *x, int64_t from, 
 static void direct_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
 	const struct kerf_direct *d = &s->direct;
-	const int64_t n_groups = kerf_direct_groups(d), n_bands = bands(d);
+	const int64_t n_groups = d->groups, n_bands = bands(d);
 	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
 	float *room = d->padded ? data[4] + omp_get_thread_num() * d->room : NULL;
 	int64_t there = -1; /* the band that lies in room */
@@ -168,7 +172,7 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 {
 	const struct kerf_direct *d = &s->direct;
 
-	kerf_step_split(s, data, team, d->n * bands(d) * kerf_direct_groups(d), direct_part);
+	kerf_step_split(s, data, team, d->n * bands(d) * d->groups, direct_part);
 }
 
 /*

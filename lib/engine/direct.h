@@ -33,10 +33,11 @@ const struct kerf_direct_code *kerf_direct_code(void);
 struct kerf_direct {
 	const struct kerf_direct_code *code;
 	int64_t n, h, w, ic, out_h, out_w, oc;
-	int64_t row;   /* floats in a padded row */
-	int64_t band;  /* output rows that one part works through */
-	int64_t room;  /* floats of the padded rows that a band reads */
-	int64_t block; /* input channels that all tiles of a band go through before the next ones */
+	int64_t row;    /* floats in a padded row */
+	int64_t band;   /* output rows that one part works through */
+	int64_t room;   /* floats of the padded rows that a band reads */
+	int64_t groups; /* of whole vectors of output channels: one is a tile's width */
+	int64_t block;  /* input channels that all tiles of a band go through before the next ones */
 	int kernel[2], strides[2], dilations[2], pads[2];
 	bool padded;     /* operand 4 is such room for each thread */
 	bool accumulate; /* onto what lies in the output */

@@ -128,7 +128,7 @@ struct step {
 
 	/* our own, when primitive is NULL */
 	step_run run;
-	int64_t elements; /* of the output: decides whether a team is worth it */
+	int64_t elements; /* of the output, or as much work: decides whether a team is worth it */
 	union {
 		struct kerf_act act;
 		struct {
@@ -269,8 +269,9 @@ int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 /* lower_direct.c */
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
-/* direct.c: into how many groups of whole vectors output channels are divided, and where one begins. */
-int64_t kerf_direct_groups(const struct kerf_direct *d);
+/* direct.c: how many groups of output channels there are to be, so that a team has as much to do each; */
+int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team);
+/* where one begins. */
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
 /* direct.c: [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], zeros up to whole vectors. */
 void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);

@@ -7,12 +7,14 @@
 #define BAND_BYTES (384 << 10)
 #define BAND_PLACES 98
 
+#define ELEMENT_PRODUCTS 32 /* multiply-adds that take as long as an elementwise step's work on one element */
+
 /* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
 #define BLOCK_TAPS 576
 
 static int add_weights(struct builder *b, const struct kerf_direct *d, const float *from, struct operand *o)
 {
-	const int64_t channels = kerf_direct_first(d, kerf_direct_groups(d));
+	const int64_t channels = kerf_direct_first(d, d->groups);
 	const int index = kerf_lower_new_weight(b, (size_t)(channels * d->ic * d->kernel[0] * d->kernel[1]) * sizeof(float));
 
 	if (index < 0)
@@ -27,7 +29,7 @@ static int add_weights(struct builder *b, const struct kerf_direct *d, const flo
 static int add_bias(struct builder *b, const struct kerf_direct *d, const struct kerf_node *n, struct operand *o)
 {
 	const int id = n->n_inputs > 2 ? n->inputs[2] : KERF_NONE;
-	float *to = kerf_lower_own_weight(b, (size_t)kerf_direct_first(d, kerf_direct_groups(d)) * sizeof(float), o);
+	float *to = kerf_lower_own_weight(b, (size_t)kerf_direct_first(d, d->groups) * sizeof(float), o);
 
 	if (!to)
 		return -ENOMEM;
@@ -52,7 +54,8 @@ static int64_t even_part(int64_t n, int64_t most)
 	return (n + parts - 1) / parts;
 }
 
-static struct kerf_direct describe(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
+static struct kerf_direct describe(
+	const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, unsigned team)
 {
 	struct kerf_direct d = {.code = kerf_direct_code(),
 		.n = x->dims[0],
@@ -74,6 +77,7 @@ static struct kerf_direct describe(const struct kerf_node *n, const struct kerf_
 	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)n->kernel[0] * n->kernel[1]));
 	d.band = even_part(d.out_h, KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)),
 					    (BAND_PLACES + d.out_w - 1) / d.out_w));
+	d.groups = kerf_direct_divide(&d, team);
 	d.room = (int64_t)(kerf_align_up((size_t)(((d.band - 1) * d.strides[0] + (d.kernel[0] - 1) * d.dilations[0] + 1) * d.row) *
 			 sizeof(float)) / sizeof(float));
 	return d;
@@ -82,7 +86,7 @@ static struct kerf_direct describe(const struct kerf_node *n, const struct kerf_
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual)
 {
 	const struct kerf_tensor *t = b->g->tensors;
-	struct kerf_direct d = describe(n, &t[n->inputs[0]], &t[n->output]);
+	struct kerf_direct d = describe(n, &t[n->inputs[0]], &t[n->output], b->e->team.threads);
 	const bool fused = fuse_limits(&d, n->act);
 	struct operand o[4]; /* y, x, weights, bias */
 	int rc = kerf_lower_input(b, n->inputs[0], &o[1]);
@@ -101,6 +105,7 @@ int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual
 	if (!s)
 		return -ENOMEM;
 	s->direct = d;
+	s->elements = s->elements * d.ic * d.kernel[0] * d.kernel[1] / ELEMENT_PRODUCTS;
 	for (int i = 0; i < 4; i++)
 		kerf_lower_operand(s, o[i]);
 	if (d.padded) {
