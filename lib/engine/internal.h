@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "engine/depthwise_int8.h"
 #include "engine/direct.h"
 #include "engine/engine.h"
 #include "engine/onednn.h"
@@ -142,6 +143,7 @@ struct step {
 		struct gather gather;
 		struct reduce reduce;
 		struct layernorm layernorm;
+		struct kerf_depthwise depthwise;
 		struct kerf_direct direct;
 		struct narrow narrow;
 	};
@@ -161,6 +163,7 @@ void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);
 void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
+void kerf_step_depthwise(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team);
 void kerf_step_narrow(const struct step *s, float *const *data, unsigned team);
@@ -259,6 +262,14 @@ int kerf_precision_decide(struct builder *b);
 /* How a narrow node reads tensor `id`; it has a place in f32, or lies so already. */
 struct storage kerf_precision_read_as(const struct builder *b, int id);
 int kerf_precision_input(struct builder *b, int id, struct operand *o);
+
+/* What 1 stands for in the 8-bit weights of output channel oc: symmetric, so that the largest is 127. */
+float kerf_precision_weight_scale(const struct kerf_tensor *w, int64_t oc);
+void kerf_precision_quantise(const struct kerf_tensor *w, int8_t *to);
+
+/* lower_depthwise.c: a narrow depthwise convolution of bytes that depthwise_int8.c runs. */
+bool kerf_depthwise_suits(const struct builder *b, const struct kerf_node *n);
+int kerf_lower_depthwise(struct builder *b, const struct kerf_node *n);
 
 /* lower_dnn.c */
 /* Whether oneDNN has fast code for the node in that precision, with a result in f32 and in dst. */

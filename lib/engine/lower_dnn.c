@@ -157,7 +157,7 @@ static dnnl_data_type_t weights_type(struct storage src)
 	return src.type == dnnl_u8 ? dnnl_s8 : src.type;
 }
 
-/* What they are before oneDNN packs them: integers are rounded here (quantise), bf16 by oneDNN. */
+/* What they are before oneDNN packs them: integers are rounded here (kerf_precision_quantise), bf16 by oneDNN. */
 static dnnl_data_type_t plain_type(struct storage src)
 {
 	return is_integer(src) ? dnnl_s8 : dnnl_f32;
@@ -268,20 +268,6 @@ static int read_source(struct builder *b, const struct kerf_node *n, struct oper
 	return b->narrow[b->node] ? kerf_precision_input(b, n->inputs[0], x) : kerf_lower_input(b, n->inputs[0], x);
 }
 
-#define WEIGHT_MAX 127
-
-/* What 1 stands for in the weights of output channel oc: symmetric, so that the largest is WEIGHT_MAX. */
-static float weight_scale(const struct kerf_tensor *w, int64_t oc)
-{
-	const int64_t row = kerf_tensor_elements(w) / w->dims[0];
-	const float *v = (const float *)w->data + oc * row;
-	float largest = 0;
-
-	for (int64_t i = 0; i < row; i++)
-		largest = fmaxf(largest, fabsf(v[i]));
-	return kerf_precision_scale(largest, WEIGHT_MAX);
-}
-
 /* Of each output channel: what a product of integers is in units of the result. */
 static int find_scales(struct builder *b, const struct kerf_node *n, struct fusion *f)
 {
@@ -293,22 +279,10 @@ static int find_scales(struct builder *b, const struct kerf_node *n, struct fusi
 	if (!f->scales)
 		return kerf_lower_fail(b, -ENOMEM, "out of memory");
 	for (int64_t i = 0; i < w->dims[0]; i++)
-		f->scales[i] = f->src.scale * weight_scale(w, i) / f->dst.scale;
+		f->scales[i] = f->src.scale * kerf_precision_weight_scale(w, i) / f->dst.scale;
 	f->op.scales = f->scales;
 	f->op.n_scales = (int)w->dims[0];
 	return 0;
-}
-
-static void quantise(const struct kerf_tensor *w, int8_t *to)
-{
-	const int64_t row = kerf_tensor_elements(w) / w->dims[0];
-
-	for (int64_t oc = 0; oc < w->dims[0]; oc++) {
-		const float scale = weight_scale(w, oc);
-
-		for (int64_t i = oc * row; i < (oc + 1) * row; i++)
-			to[i] = (int8_t)lrintf(fminf(fmaxf(((const float *)w->data)[i] / scale, -WEIGHT_MAX), WEIGHT_MAX));
-	}
 }
 
 static int add_vector(struct builder *b, struct step *s, int arg, int64_t n, float **to)
@@ -339,7 +313,7 @@ static int add_quantised(struct builder *b, struct step *s, const struct kerf_no
 	packed->source = packed->owned = malloc((size_t)kerf_tensor_elements(w));
 	if (!packed->owned)
 		return kerf_lower_fail(b, -ENOMEM, "out of memory");
-	quantise(w, packed->owned);
+	kerf_precision_quantise(w, packed->owned);
 	if (f->op.has_bias) {
 		const float *bias = b->g->tensors[n->inputs[2]].data;
 
@@ -395,6 +369,8 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 	if (rc == 0 && !b->narrow[b->node] &&
 		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
 		return kerf_lower_direct(b, n, residual);
+	if (rc == 0 && kerf_depthwise_suits(b, n))
+		return kerf_lower_depthwise(b, n);
 	if (rc == 0)
 		rc = read_source(b, n, &x);
 	if (rc == 0)

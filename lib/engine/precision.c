@@ -194,3 +194,30 @@ int kerf_precision_input(struct builder *b, int id, struct operand *o)
 	kerf_lower_operand(s, x);
 	return 0;
 }
+
+/* ---- weights ---- */
+
+#define WEIGHT_MAX 127
+
+float kerf_precision_weight_scale(const struct kerf_tensor *w, int64_t oc)
+{
+	const int64_t row = kerf_tensor_elements(w) / w->dims[0];
+	const float *v = (const float *)w->data + oc * row;
+	float largest = 0;
+
+	for (int64_t i = 0; i < row; i++)
+		largest = fmaxf(largest, fabsf(v[i]));
+	return kerf_precision_scale(largest, WEIGHT_MAX);
+}
+
+void kerf_precision_quantise(const struct kerf_tensor *w, int8_t *to)
+{
+	const int64_t row = kerf_tensor_elements(w) / w->dims[0];
+
+	for (int64_t oc = 0; oc < w->dims[0]; oc++) {
+		const float scale = kerf_precision_weight_scale(w, oc);
+
+		for (int64_t i = oc * row; i < (oc + 1) * row; i++)
+			to[i] = (int8_t)lrintf(fminf(fmaxf(((const float *)w->data)[i] / scale, -WEIGHT_MAX), WEIGHT_MAX));
+	}
+}

@@ -161,10 +161,14 @@ static bool is_native(enum kerf_precision p)
 		strstr(isa, "core_fp16");
 }
 
-/* Close to the rounded arithmetic; equal to the full one where the CPU has no fast code. */
-static void check_arithmetic(enum kerf_precision p, const char *narrowing, unsigned narrowed)
+/* How far the engine's output is from the full and the rounded arithmetic, and how many of its steps have such names. */
+struct outcome {
+	double from_full, from_rounded;
+	unsigned steps;
+};
+
+static struct outcome run_net(struct ref_net net, enum kerf_precision p, const char *name)
 {
-	struct ref_net net = build_net();
 	struct kerf_err err = {0};
 	struct kerf_graph *g = net.g;
 	float *x = random_input(&net);
@@ -172,26 +176,16 @@ static void check_arithmetic(enum kerf_precision p, const char *narrowing, unsig
 	CU_ASSERT_EQUAL(kerf_graph_optimize(g, &err), 0);
 	struct kerf_range *ranges = observed_ranges(g, x);
 	double **full = ref_run(g, x), **want = run_rounded(g, x, p, ranges);
-	struct kerf_engine *e =
-		kerf_engine_compile(g, &(struct kerf_engine_options){.precision = p, .ranges = ranges}, &err);
+	struct kerf_engine *e = kerf_engine_compile(
+		g, &(struct kerf_engine_options){.precision = p, .ranges = ranges, .threads = 2}, &err);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
 	struct kerf_context *c = kerf_context_create(e, &err);
 	ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
 	CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
 	const struct kerf_tensor *out = &g->tensors[g->output];
 	const float *y = kerf_context_tensor(c, g->output);
-	const double from_full = ref_error(out, y, full[g->output]), from_rounded = ref_error(out, y, want[g->output]);
-	const unsigned found = count_steps(e, narrowing);
-
-	printf("%s: %.1e from f32, %.1e from rounded values, %u of them narrowed\n", kerf_precision_name(p), from_full,
-		from_rounded, found);
-	if (is_native(p)) {
-		CU_ASSERT_EQUAL(found, narrowed);
-		CU_ASSERT(from_full > 1e-4 && from_full < 0.1);
-		CU_ASSERT(from_rounded < from_full / 4);
-	} else {
-		CU_ASSERT(from_full < (found ? 0.1 : 1e-5));
-	}
+	const struct outcome o = {
+		ref_error(out, y, full[g->output]), ref_error(out, y, want[g->output]), count_steps(e, name)};
 	kerf_context_free(c);
 	kerf_engine_free(e);
 	ref_free(g, full);
@@ -199,6 +193,23 @@ static void check_arithmetic(enum kerf_precision p, const char *narrowing, unsig
 	free(ranges);
 	free(x);
 	kerf_graph_free(g);
+	return o;
+}
+
+/* Close to the rounded arithmetic; equal to the full one where the CPU has no fast code. */
+static void check_arithmetic(enum kerf_precision p, const char *narrowing, unsigned narrowed)
+{
+	const struct outcome o = run_net(build_net(), p, narrowing);
+
+	printf("%s: %.1e from f32, %.1e from rounded values, %u of them narrowed\n", kerf_precision_name(p), o.from_full,
+		o.from_rounded, o.steps);
+	if (is_native(p)) {
+		CU_ASSERT_EQUAL(o.steps, narrowed);
+		CU_ASSERT(o.from_full > 1e-4 && o.from_full < 0.1);
+		CU_ASSERT(o.from_rounded < o.from_full / 4);
+	} else {
+		CU_ASSERT(o.from_full < (o.steps ? 0.1 : 1e-5));
+	}
 }
 
 /* The input, both sides of the residual, the pool's and the averaged result are read in f32; the rest is not. */
@@ -210,6 +221,37 @@ static void test_bf16_arithmetic(void)
 static void test_int8_arithmetic(void)
 {
 	check_arithmetic(KERF_PRECISION_INT8, "to_int8", 5);
+}
+
+#define NONE (struct kerf_act){.kind = KERF_ACT_NONE}
+#define SILU (struct kerf_act){.kind = KERF_ACT_SILU}
+
+/* Bytes with a sign or without, of more channels than a block has, into bytes with a sign or without or into f32. */
+static void test_int8_depthwise(void)
+{
+	const struct kerf_act before[] = {RELU, NONE}, behind[] = {RELU6, NONE, SILU};
+
+	for (int kernel = 3; kernel <= 5; kernel += 2)
+		for (int stride = 1; stride <= 2; stride++)
+			for (size_t i = 0; i < KERF_ARRAY_LEN(before); i++)
+				for (size_t k = 0; k < KERF_ARRAY_LEN(behind); k++) {
+					struct ref_net net = ref_net_nchw(2, 3, 18, 21);
+					const struct kerf_node one = {.kernel = {1, 1}},
+						three = {.kernel = {3, 3}, .pads = {1, 1, 1, 1}};
+					const int pad = kernel / 2;
+					const struct kerf_node dw = {.kernel = {kernel, kernel}, .strides = {stride, stride},
+						.pads = {pad, pad - stride + 1, pad, pad}, .groups = 80};
+					int y = ref_add_act(&net, ref_add_conv(&net, three, net.g->input, 80), before[i]);
+					y = ref_add_act(&net, ref_add_conv(&net, dw, y, 80), behind[k]);
+					ref_add_conv(&net, one, y, 24);
+					const struct outcome o = run_net(net, KERF_PRECISION_INT8, "conv int8 depthwise");
+
+					if (is_native(KERF_PRECISION_INT8)) {
+						CU_ASSERT_EQUAL(o.steps, 1);
+						CU_ASSERT(o.from_rounded < o.from_full / 4);
+					}
+					CU_ASSERT(o.from_full < 0.1);
+				}
 }
 
 static void test_every_cut(void)
@@ -327,5 +369,5 @@ static void test_int8_needs_ranges(void)
 	kerf_graph_free(net.g);
 }
 
-UNIT_MAIN("precision", UNIT(test_bf16_arithmetic), UNIT(test_int8_arithmetic), UNIT(test_every_cut), UNIT(test_ranges),
+UNIT_MAIN("precision", UNIT(test_bf16_arithmetic), UNIT(test_int8_arithmetic), UNIT(test_int8_depthwise), UNIT(test_every_cut), UNIT(test_ranges),
 	UNIT(test_useless_ranges), UNIT(test_the_file_may_say_the_ranges), UNIT(test_int8_needs_ranges))
