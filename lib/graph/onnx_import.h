@@ -5,7 +5,7 @@
  * (onnx_external.c), and then imported: the values
  * of the ONNX graph are collected and sorted by name (onnx_import.c), its nodes put in topological
  * order (onnx_order.c), and each node turned into kerf nodes (onnx_ops.c has the table of operators;
- * onnx_arith.c, onnx_resample.c, onnx_shapes.c, onnx_sizes.c, onnx_slice.c, onnx_window.c). What
+ * onnx_arith.c, onnx_resample.c, onnx_shapes.c, onnx_sizes.c, onnx_slice.c, onnx_volume.c, onnx_window.c). What
  * follows from constants becomes one, so that no arithmetic with shapes is left.
  */
 #pragma once
@@ -227,6 +227,11 @@ int onnx_import_variadic(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_where(struct onnx_import *imp, const Onnx__NodeProto *n);
 
 /* ---- what importers of one file use of another ---- */
+
+/* onnx_volume.c: windows over tensors of five dimensions. bias may be KERF_NONE. */
+bool onnx_is_volume(const struct onnx_import *imp, int x);
+int onnx_import_conv_volume(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups);
+int onnx_import_pool_volume(struct onnx_import *imp, const Onnx__NodeProto *n, int x, bool is_max, bool include_pad);
 
 int onnx_emit_binary(struct onnx_import *imp, const Onnx__NodeProto *n, enum kerf_op op, int first, int second,
 	const char *suffix);

@@ -269,6 +269,8 @@ static double source_of(const struct resize *r, int axis, int n_dims, int64_t i,
 
 	if (strcmp(how, "asymmetric") == 0)
 		return x / scale;
+	if (strcmp(how, "tf_half_pixel_for_nn") == 0) /* until opset 12 */
+		return (x + 0.5) / scale;
 	if (strcmp(how, "align_corners") == 0)
 		return out > 1 ? x * (size - 1) / (out - 1) : 0;
 	if (strcmp(how, "pytorch_half_pixel") == 0 && out <= 1)
@@ -382,7 +384,7 @@ static int read_floats(struct onnx_import *imp, const Onnx__NodeProto *n, int i,
 static int read_resize_mode(const struct onnx_import *imp, const Onnx__NodeProto *n, struct resize *r)
 {
 	static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "half_pixel_symmetric",
-		"align_corners", "asymmetric", "tf_crop_and_resize"};
+		"align_corners", "asymmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn"};
 	static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
 	const bool old = imp->opset < 11; /* and Upsample ends with opset 9 */
 	char mode[16] = "nearest", policy[16] = "stretch";

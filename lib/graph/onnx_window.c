@@ -166,6 +166,8 @@ static int conv_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, struct
 		return -EINVAL;
 	if (k->groups <= 0)
 		return onnx_fail(imp, n, "group is %d, expected at least 1", k->groups);
+	if (onnx_is_volume(imp, k->inputs[0]))
+		return 0;
 	*sequence = is_sequence(imp, k->inputs[0]) && is_sequence(imp, k->inputs[1]);
 	for (int i = 0; i < 2 && *sequence; i++)
 		if ((k->inputs[i] = to_picture(imp, n, k->inputs[i])) < 0)
@@ -179,9 +181,13 @@ static int conv_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, struct
 int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	struct kerf_node k = {.op = KERF_OP_CONV, .n_inputs = 3, .groups = 1};
-	bool sequence;
+	bool sequence = false;
 
-	if (conv_inputs(imp, n, &k, &sequence) < 0 || read_window(imp, n, &k, sequence) < 0)
+	if (conv_inputs(imp, n, &k, &sequence) < 0)
+		return -EINVAL;
+	if (onnx_is_volume(imp, k.inputs[0]))
+		return onnx_import_conv_volume(imp, n, k.inputs[0], k.inputs[1], k.inputs[2], k.groups);
+	if (read_window(imp, n, &k, sequence) < 0)
 		return -EINVAL;
 	return emit_window(imp, n, &k, sequence);
 }
@@ -198,6 +204,8 @@ int onnx_import_pool(struct onnx_import *imp, const Onnx__NodeProto *n)
 		onnx_attr_int(imp, n, "count_include_pad", &include_pad) < 0)
 		return -EINVAL;
 	k.count_include_pad = !is_max && include_pad != 0;
+	if (onnx_is_volume(imp, k.inputs[0]))
+		return onnx_import_pool_volume(imp, n, k.inputs[0], is_max, k.count_include_pad);
 	const bool sequence = is_sequence(imp, k.inputs[0]);
 	if (sequence && (k.inputs[0] = to_picture(imp, n, k.inputs[0])) < 0)
 		return k.inputs[0];
@@ -549,7 +557,7 @@ int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n
 	struct kerf_node k = {.op = KERF_OP_CONV, .n_inputs = 3, .groups = 1};
 	enum auto_pad kind = AUTO_NOTSET;
 	int64_t pads[4];
-	bool sequence;
+	bool sequence = false;
 
 	if (conv_inputs(imp, n, &k, &sequence) < 0 || read_auto_pad(imp, n, &kind) < 0)
 		return -EINVAL;
