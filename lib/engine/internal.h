@@ -94,6 +94,7 @@ struct reduce {
 	struct nest nest;
 	int n_kept;
 	enum kerf_reduce kind;
+	int top; /* more than 1: so many along the last dimension */
 };
 
 struct layernorm {

@@ -171,7 +171,7 @@ static struct reduce reduce_walk(const struct kerf_node *n, const struct kerf_te
 {
 	int64_t from[KERF_MAX_DIMS], to[KERF_MAX_DIMS];
 	int order[KERF_MAX_DIMS];
-	struct reduce r = {.kind = n->reduce};
+	struct reduce r = {.kind = n->reduce, .top = n->top};
 
 	kerf_memory_strides(tx, from);
 	kerf_memory_strides(ty, to);

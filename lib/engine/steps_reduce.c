@@ -44,6 +44,38 @@ static void take_all(const struct reduce *r, int d, const float *x, struct total
 			take_all(r, d + 1, x, t);
 }
 
+/* Whether a value comes before the one at index `of`: of equal ones the first does. */
+static bool is_before(const struct reduce *r, const float *x, int64_t i, int64_t of)
+{
+	const int64_t step = r->nest.stride[1][r->n_kept];
+	const bool largest = r->kind == KERF_REDUCE_MAX || r->kind == KERF_REDUCE_ARGMAX;
+
+	return largest ? x[i * step] > x[of * step] : x[i * step] < x[of * step];
+}
+
+/* The best indices, kept in order in y while x is gone through; an index is exact up to 2^24. */
+static void take_top(const struct reduce *r, const float *x, float *y)
+{
+	const int d = r->n_kept;
+	const int64_t to = r->nest.stride[0][d];
+	int64_t found = 0;
+
+	for (int64_t i = 0; i < r->nest.extent[d]; i++) {
+		int64_t at = found;
+
+		while (at > 0 && is_before(r, x, i, (int64_t)y[(at - 1) * to]))
+			at--;
+		if (at == r->top)
+			continue;
+		found += found < r->top;
+		for (int64_t k = found - 1; k > at; k--)
+			y[k * to] = y[(k - 1) * to];
+		y[at * to] = (float)i;
+	}
+	for (int64_t k = 0; k < r->top && (r->kind == KERF_REDUCE_MAX || r->kind == KERF_REDUCE_MIN); k++)
+		y[k * to] = x[(int64_t)y[k * to] * r->nest.stride[1][d]];
+}
+
 static void reduce_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
 	const struct reduce *r = &s->reduce;
@@ -58,6 +90,10 @@ static void reduce_part(const struct step *s, float *const *data, int64_t from, 
 			x += rest % r->nest.extent[d] * r->nest.stride[1][d];
 			y += rest % r->nest.extent[d] * r->nest.stride[0][d];
 			rest /= r->nest.extent[d];
+		}
+		if (r->top > 1) {
+			take_top(r, x, y);
+			continue;
 		}
 		if (r->n_kept == r->nest.n_dims)
 			take(&t, r->kind, (double)*x);

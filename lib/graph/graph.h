@@ -133,6 +133,7 @@ struct kerf_node {
 	int starts[KERF_MAX_DIMS], steps[KERF_MAX_DIMS], counts[KERF_MAX_DIMS]; /* SLICE; steps may be negative */
 	unsigned axes;           /* REDUCE: bit d for dimension d */
 	enum kerf_reduce reduce; /* REDUCE */
+	int top;                 /* REDUCE of MAX to ARGMIN over one dimension: so many, best first; 0 = 1 */
 	/*
 	 * GATHER: inputs are x, indices [n, taps] of integers, and weights [n, taps] or NONE. Along the
 	 * axis out[i] is the sum of x[indices[i][t]] * weights[i][t] over t; without weights taps is 1.

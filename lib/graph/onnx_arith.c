@@ -418,6 +418,30 @@ int onnx_import_arg(struct onnx_import *imp, const Onnx__NodeProto *n)
 	return y < 0 || keepdims ? y : onnx_drop_axes(imp, n, y, 1u << axis);
 }
 
+/* Largest or smallest values along an axis, best first, and where they were, as numbers of f32. */
+int onnx_import_top_k(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int x, axis = -1, largest = 1;
+	int64_t count = 0;
+	bool found = false;
+
+	if (onnx_input(imp, n, 0, &x) < 0 || onnx_attr_int(imp, n, "axis", &axis) < 0 ||
+		onnx_attr_int(imp, n, "largest", &largest) < 0 || onnx_ints_either(imp, n, 1, "k", &count, 1, &found) < 0 ||
+		onnx_axis(imp, n, axis, imp->g->tensors[x].n_dims, &axis) < 0)
+		return -EINVAL;
+	if (!found || count < 1 || count > imp->g->tensors[x].dims[axis])
+		return onnx_fail(imp, n, "K is %" PRId64 ", expected 1 to %" PRId64, count, imp->g->tensors[x].dims[axis]);
+	struct kerf_node k = {.op = KERF_OP_REDUCE, .n_inputs = 1, .inputs = {x}, .axes = 1u << axis, .top = (int)count,
+		.reduce = largest ? KERF_REDUCE_MAX : KERF_REDUCE_MIN};
+	struct kerf_node where = k;
+	where.reduce = largest ? KERF_REDUCE_ARGMAX : KERF_REDUCE_ARGMIN;
+	const int values = onnx_emit(imp, n, &k, "");
+	if (values < 0 || n->n_output < 2)
+		return values;
+	const int indices = onnx_emit(imp, n, &where, "_where"), rc = indices < 0 ? indices : onnx_set_output(imp, n, 1, indices);
+	return rc < 0 ? rc : values;
+}
+
 /* ---- softmax ---- */
 
 /* Before opset 13 all dimensions from the axis on form one; *flat tells when x became two dimensions for that. */

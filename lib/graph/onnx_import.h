@@ -221,6 +221,7 @@ int onnx_import_split(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_squeeze(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_sub(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_tile(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_top_k(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_unsqueeze(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_variadic(struct onnx_import *imp, const Onnx__NodeProto *n);

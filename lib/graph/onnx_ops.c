@@ -194,6 +194,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"Sum", 1, INT32_MAX, onnx_import_variadic},
 		{"Tanh", 1, 1, onnx_import_act},
 		{"Tile", 2, 2, onnx_import_tile},
+		{"TopK", 1, 2, onnx_import_top_k, true},
 		{"Transpose", 1, 1, onnx_import_transpose},
 		{"Unsqueeze", 1, 2, onnx_import_unsqueeze},
 		{"Upsample", 1, 2, onnx_import_resize},

@@ -398,10 +398,16 @@ static int infer_reduce(struct inference *inf)
 		return fail(inf, "axes 0x%x of %d dimensions, kind %d", n->axes, x->n_dims, (int)n->reduce);
 	if (arg && __builtin_popcount(n->axes) != 1)
 		return fail(inf, "an index over %d dimensions, expected 1", __builtin_popcount(n->axes));
+	const bool orders = arg || n->reduce == KERF_REDUCE_MAX || n->reduce == KERF_REDUCE_MIN;
+	if (n->top > 1 && (__builtin_popcount(n->axes) != 1 || !orders))
+		return fail(inf, "the first %d of %d dimensions, kind %d", n->top, __builtin_popcount(n->axes), (int)n->reduce);
 	same_as(inf, x);
 	for (int i = 0; i < x->n_dims; i++)
-		if (n->axes >> i & 1)
-			inf->dims[i] = 1;
+		if (n->axes >> i & 1) {
+			if (n->top < 0 || n->top > x->dims[i])
+				return fail(inf, "the first %d of %" PRId64, n->top, x->dims[i]);
+			inf->dims[i] = KERF_MAX(n->top, 1);
+		}
 	return 0;
 }
 

@@ -307,8 +307,37 @@ static inline void ref_depth_to_space(const struct ref *r, const struct kerf_nod
 	}
 }
 
+/* Along the one axis, the value that has k others before it comes at place k: larger or smaller ones, or as large and earlier. */
+static inline void ref_top(const struct ref *r, const struct kerf_node *n, double *y)
+{
+	const struct kerf_tensor *tx = ref_tensor(r, n->inputs[0]), *ty = ref_tensor(r, n->output);
+	const int axis = __builtin_ctz(n->axes);
+	const bool largest = n->reduce == KERF_REDUCE_MAX || n->reduce == KERF_REDUCE_ARGMAX;
+	const bool index = n->reduce == KERF_REDUCE_ARGMAX || n->reduce == KERF_REDUCE_ARGMIN;
+	const double *v = r->v[n->inputs[0]];
+
+	for (int64_t i = 0; i < kerf_tensor_elements(tx); i++) {
+		int64_t at[KERF_MAX_DIMS], before = 0;
+
+		ref_unravel(tx, i, at);
+		const int64_t mine = at[axis];
+		for (at[axis] = 0; at[axis] < tx->dims[axis]; at[axis]++) {
+			const double other = v[ref_ravel(tx, at)];
+
+			before += (largest ? other > v[i] : other < v[i]) || (other == v[i] && at[axis] < mine);
+		}
+		at[axis] = before;
+		if (before < n->top)
+			y[ref_ravel(ty, at)] = index ? (double)mine : v[i];
+	}
+}
+
 static inline void ref_reduce(const struct ref *r, const struct kerf_node *n, double *y)
 {
+	if (n->top > 1) {
+		ref_top(r, n, y);
+		return;
+	}
 	const struct kerf_tensor *tx = ref_tensor(r, n->inputs[0]), *ty = ref_tensor(r, n->output);
 	const int64_t elements = kerf_tensor_elements(tx), each = elements / kerf_tensor_elements(ty);
 	double *best = ref_alloc((size_t)kerf_tensor_elements(ty), sizeof(*best));
