@@ -39,7 +39,10 @@ static const char later[] =
 	"node PRelu pr z2,z3 y; f32 w2 4,3,2,2; node ConvTranspose c2 g,w2 g3 strides=[2,2]; "
 	"f32 qs 1=0.1; u8 qz 1=128; node QuantizeLinear ql g,qs,qz g4; node DequantizeLinear dl g4,qs,qz g5; "
 	"i8 qw 3,4,1,1=1,2,3,4,5,6,7,8,-9,10,-11,12; f32 qws 3=1,2,3; node DequantizeLinear dw qw,qws qf axis=0; node Conv qc g5,qf g6; "
-	"out y; out q; out d2; out g3; out g6";
+	"i64 deep 1=2; node Unsqueeze us c,deep v1; i64 five 5=1,1,3,1,1; node Tile t5 v1,five v2; f32 w3 2,4,2,3,3; "
+	"node Conv c3 v2,w3 v3 strides=[1,2,2] pads=[1,0,1,0,0,1]; node MaxPool m3 v3 v4 kernel_shape=[2,2,2] pads=[1,0,0,0,0,0]; "
+	"node AveragePool a3 v4 v5 kernel_shape=[2,1,1] pads=[1,0,0,0,0,0]; i64 top 1=2; node TopK tk v5,top v6,v7 axis=-1; "
+	"out y; out q; out d2; out g3; out g6; out v6; out v7";
 
 /* Every invariant of the public header that a damaged file could have broken. */
 static inline bool keeps_promises(const struct kerf_graph *g)
