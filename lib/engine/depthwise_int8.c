@@ -264,6 +264,6 @@ void kerf_depthwise_pack_vectors(
 
 bool kerf_depthwise_supported(void)
 {
-	return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_vnni && __builtin_cpu_supports("avx512vnni") &&
+	return dnn_isa_has(dnnl_cpu_isa_avx512_core_vnni) && __builtin_cpu_supports("avx512vnni") &&
 		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }

@@ -5,11 +5,9 @@
 
 const struct kerf_direct_code *kerf_direct_code(void)
 {
-	const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-
-	if (isa >= dnnl_cpu_isa_avx512_core && __builtin_cpu_supports("avx512f"))
+	if (dnn_isa_has(dnnl_cpu_isa_avx512_core) && __builtin_cpu_supports("avx512f"))
 		return &kerf_direct_avx512;
-	return isa == dnnl_cpu_isa_avx2 && __builtin_cpu_supports("fma") ? &kerf_direct_avx2 : NULL;
+	return dnn_isa_has(dnnl_cpu_isa_avx2) && __builtin_cpu_supports("fma") ? &kerf_direct_avx2 : NULL;
 }
 
 static int64_t ceil_div(int64_t a, int64_t b)

@@ -40,7 +40,7 @@ static bool accept_any(const char *impl)
 /* Below AVX2 oneDNN has little else than its reference code. */
 static dnn_accept acceptance(void)
 {
-	return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx2 ? is_fast : accept_any;
+	return dnn_isa_has(dnnl_cpu_isa_avx2) ? is_fast : accept_any;
 }
 
 static int dnn_fail(struct builder *b, dnnl_status_t status, const char *what)

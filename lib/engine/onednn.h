@@ -197,6 +197,13 @@ static inline dnnl_status_t dnn_reorder_create(dnnl_primitive_t *primitive,
 	return rc;
 }
 
+/* ---- what the CPU has, unless ONEDNN_MAX_CPU_ISA says less: each of oneDNN's values has the bits of those below it ---- */
+
+static inline bool dnn_isa_has(dnnl_cpu_isa_t wanted)
+{
+	return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)wanted) == (unsigned)wanted;
+}
+
 /* ---- names ---- */
 
 static inline const char *dnn_isa_name(void)

@@ -56,14 +56,6 @@ struct storage kerf_precision_read_as(const struct builder *b, int id)
 
 /* ---- which ---- */
 
-/* Elsewhere oneDNN emulates bf16, which is slower than f32. */
-static bool has_bf16(void)
-{
-	const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), wanted = dnnl_cpu_isa_avx512_core_bf16;
-
-	return (isa & wanted) == wanted;
-}
-
 static bool is_product(const struct builder *b, const struct kerf_node *n)
 {
 	const struct kerf_tensor *w = n->n_inputs > 1 ? &b->g->tensors[n->inputs[1]] : NULL;
@@ -143,7 +135,9 @@ int kerf_precision_decide(struct builder *b)
 {
 	bool *crosses;
 
-	if (b->precision == KERF_PRECISION_F32 || (b->precision == KERF_PRECISION_BF16 && !has_bf16()))
+	/* Elsewhere oneDNN emulates bf16, which is slower than f32. */
+	if (b->precision == KERF_PRECISION_F32 ||
+		(b->precision == KERF_PRECISION_BF16 && !dnn_isa_has(dnnl_cpu_isa_avx512_core_bf16)))
 		return 0;
 	crosses = calloc((size_t)b->g->n_tensors, sizeof(*crosses));
 	if (!crosses)
