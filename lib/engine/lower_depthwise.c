@@ -64,8 +64,8 @@ static int add_constants(struct builder *b, const struct kerf_node *n, const str
 	void *packed = kerf_lower_own_weight(b, blocks * kerf_depthwise_weight_bytes(d->kernel), weights);
 	float *both = packed ? kerf_lower_own_weight(b, blocks * 2 * KERF_DEPTHWISE_BLOCK * sizeof(float), vectors) : NULL;
 	int8_t *whole = malloc((size_t)kerf_tensor_elements(w));
-	float *scales = malloc(2 * (size_t)d->c * sizeof(*scales)), *shifts = scales + d->c;
-	const bool complete = both && whole && scales;
+	float *scales = malloc((size_t)d->c * sizeof(*scales)), *shifts = malloc((size_t)d->c * sizeof(*shifts));
+	const bool complete = both && whole && scales && shifts;
 
 	for (int64_t c = 0; complete && c < d->c; c++) {
 		scales[c] = src_scale * kerf_precision_weight_scale(w, c) / dst_scale;
@@ -78,6 +78,7 @@ static int add_constants(struct builder *b, const struct kerf_node *n, const str
 	}
 	free(whole);
 	free(scales);
+	free(shifts);
 	return complete ? 0 : kerf_lower_fail(b, -ENOMEM, "out of memory");
 }
 
