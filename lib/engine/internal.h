@@ -159,6 +159,7 @@ void kerf_step_binary(const struct step *s, float *const *data, unsigned team);
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
 void kerf_step_pad(const struct step *s, float *const *data, unsigned team);
 void kerf_step_pool(const struct step *s, float *const *data, unsigned team);
+void kerf_step_pool_rows(const struct step *s, float *const *data, unsigned team);
 void kerf_step_concat(const struct step *s, float *const *data, unsigned team);
 void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);

@@ -7,6 +7,9 @@
 #define BAND_BYTES (384 << 10)
 #define BAND_PLACES 98
 
+/* A team divides rows down to so many places for each before it divides channels: a tile has as many as it takes then. */
+#define TEAM_PLACES 64
+
 #define ELEMENT_PRODUCTS 32 /* multiply-adds that take as long as an elementwise step's work on one element */
 
 /* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
@@ -77,6 +80,7 @@ static struct kerf_direct describe(
 	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)n->kernel[0] * n->kernel[1]));
 	d.band = even_part(d.out_h, KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)),
 					    (BAND_PLACES + d.out_w - 1) / d.out_w));
+	d.band = KERF_MIN(d.band, even_part(d.out_h, d.out_h / KERF_MAX(1, KERF_MIN((int64_t)team, d.out_h * d.out_w / TEAM_PLACES))));
 	d.groups = kerf_direct_divide(&d, team);
 	d.room = (int64_t)(kerf_align_up((size_t)(((d.band - 1) * d.strides[0] + (d.kernel[0] - 1) * d.dilations[0] + 1) * d.row) *
 			 sizeof(float)) / sizeof(float));

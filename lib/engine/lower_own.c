@@ -161,6 +161,11 @@ int kerf_lower_pool(struct builder *b, const struct kerf_node *n)
 		a->pads[i + 2] = global ? 0 : n->pads[i + 2];
 	}
 	s->elements = kerf_tensor_elements(tx); /* the work is in reading */
+	if (global && b->e->team.threads > 1) {
+		s->run = kerf_step_pool_rows;
+		s->scratchpad_bytes = (size_t)(a->n * a->h * a->c) * sizeof(float);
+		kerf_lower_operand(s, (struct operand){IN_SCRATCHPAD, 0});
+	}
 	return kerf_lower_tail(b, s->operands[0], n->residual, n->act);
 }
 

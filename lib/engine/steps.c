@@ -264,6 +264,30 @@ void kerf_step_pool(const struct step *s, float *const *data, unsigned team)
 	kerf_step_split(s, data, team, a->n * a->out_h * a->out_w * blocks, pool_part);
 }
 
+/* Sums of image rows [from, to), one after another into data[2]. */
+static void row_sums_part(const struct step *s, float *const *data, int64_t from, int64_t to)
+{
+	const struct pool *a = &s->pool;
+	const struct kerf_window w = {.rows = 1, .columns = (size_t)a->w, .column_step = (size_t)a->c, .scale = 1};
+
+	for (int64_t i = from; i < to; i++)
+		kerf_rows()->average(&w, data[1] + i * a->w * a->c, data[2] + i * a->c, (size_t)a->c);
+}
+
+/*
+ * The average of whole images by a team, with the bits of kerf_step_pool. Rows are divided, not channels: whoever wrote
+ * a row or will write it reads it, and cores do not fetch each other's cache lines.
+ */
+void kerf_step_pool_rows(const struct step *s, float *const *data, unsigned team)
+{
+	const struct pool *a = &s->pool;
+	const struct kerf_window w = {.rows = (size_t)a->h, .columns = 1, .row_step = (size_t)a->c, .scale = 1.0f / (float)(a->h * a->w)};
+
+	kerf_step_split(s, data, team, a->n * a->h, row_sums_part);
+	for (int64_t i = 0; i < a->n; i++)
+		kerf_rows()->average(&w, data[2] + i * a->h * a->c, data[0] + i * a->c, (size_t)a->c);
+}
+
 /* ---- softmax along any axis that is not the innermost (oneDNN takes that one) ---- */
 
 static void softmax_column(const float *x, float *y, int64_t n, int64_t step)
