@@ -25,6 +25,10 @@ void kerf_arena_lifetimes(struct kerf_engine *e, int input, int output)
 		for (int k = 0; k < e->steps[s].n_operands; k++)
 			if (e->steps[s].operands[k].in == IN_ARENA)
 				extend(&e->places[e->steps[s].operands[k].index], s);
+	for (int i = 0; i < e->n_joins; i++) {
+		extend(&e->places[e->joins[i].dense], e->first_step[e->joins[i].producer]);
+		extend(&e->places[e->joins[i].dense], e->first_step[e->joins[i].concat]);
+	}
 	/* The caller writes the input before all steps and reads the output behind them. */
 	extend(&e->places[e->tensor_place[input]], -1);
 	extend(&e->places[e->tensor_place[output]], e->n_steps);

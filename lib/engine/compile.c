@@ -204,6 +204,7 @@ void kerf_engine_free(struct kerf_engine *e)
 	free(e->team.cpus);
 	free(e->weights);
 	free(e->places);
+	free(e->joins);
 	free(e->steps);
 	free(e->first_step);
 	free(e->tensor_place);

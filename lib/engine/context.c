@@ -155,10 +155,28 @@ int kerf_engine_step(struct kerf_context *c, unsigned step)
 	return run_steps(c, step, step + 1);
 }
 
-int kerf_engine_run(struct kerf_context *c, unsigned from, unsigned to)
+static int run_nodes(struct kerf_context *c, unsigned from, unsigned to)
 {
 	assert(from <= to && to <= (unsigned)c->e->n_nodes);
 	return run_steps(c, kerf_engine_first_step(c->e, from), kerf_engine_first_step(c->e, to));
+}
+
+void kerf_engine_enter(struct kerf_context *c, unsigned cut)
+{
+	kerf_join_move(c->e, c->arena, (int)cut, false);
+}
+
+void kerf_engine_leave(struct kerf_context *c, unsigned cut)
+{
+	kerf_join_move(c->e, c->arena, (int)cut, true);
+}
+
+int kerf_engine_run(struct kerf_context *c, unsigned from, unsigned to)
+{
+	kerf_engine_enter(c, from);
+	const int rc = run_nodes(c, from, to);
+	kerf_engine_leave(c, to);
+	return rc;
 }
 
 /* ---- profile ---- */
@@ -184,7 +202,7 @@ static int time_round(struct kerf_context *c, unsigned round, unsigned rounds,
 	uint64_t before = clock_ns();
 
 	for (unsigned k = 0; k < n; k++) {
-		int rc = kerf_engine_run(c, k, k + 1);
+		int rc = run_nodes(c, k, k + 1);
 		if (rc < 0)
 			return rc;
 		uint64_t now = clock_ns();

@@ -96,7 +96,7 @@ static void run_block(const struct kerf_direct *d, struct kerf_direct_tile *t, c
 	for (int64_t i = 0; i < tiles; i++) {
 		t->places = (int)(count * (i + 1) / tiles - count * i / tiles);
 		t->fetch = next + i * window * t->fetch_step;
-		for (int p = 0; p < t->places; p++, y += d->oc) {
+		for (int p = 0; p < t->places; p++, y += d->y_row) {
 			t->x[p] = x + ox * d->strides[1] * d->ic;
 			t->y[p] = y;
 			if (++ox == d->out_w) {
@@ -143,7 +143,7 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 		const int64_t top = band * d->band, end = KERF_MIN(top + d->band, d->out_h);
 		const float *x = data[1] + image * d->h * d->w * d->ic;
 		const int64_t channel = kerf_direct_first(d, group), next = kerf_direct_first(d, group + 1);
-		float *y = data[0] + image * d->out_h * d->out_w * d->oc + channel;
+		float *y = data[0] + image * d->out_h * d->out_w * d->y_row + d->y_first + channel;
 		struct kerf_direct_tile t = {
 			.weights = data[2] + channel * d->ic * area,
 			.bias = data[3] + channel,
@@ -159,7 +159,7 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 			t.first = c == 0;
 			t.last = c + t.n_inputs == d->ic;
 			const int64_t length = t.n_inputs * (next - channel) * area;
-			run_block(d, &t, x + c, y + top * d->out_w * d->oc, (end - top) * d->out_w,
+			run_block(d, &t, x + c, y + top * d->out_w * d->y_row, (end - top) * d->out_w,
 				(const char *)(t.weights + length), length * (int64_t)sizeof(float));
 			t.weights += length;
 		}
@@ -173,18 +173,23 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 	kerf_step_split(s, data, team, d->n * bands(d) * d->groups, direct_part);
 }
 
+/* With so many products for a value oneDNN gains no more than a copy of the value costs. */
+#define JOIN_PRODUCTS 576
+
 /*
  * On AVX-512 machines oneDNN is as good or better where there are many places for few channels. With few places the
  * weights are most of the traffic, and it is 1.2 to 1.5 times as slow.
  */
-static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places)
+static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joins)
 {
+	if (joins && ic >= 16 && oc >= 32 && ic * area <= JOIN_PRODUCTS)
+		return true;
 	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
 		return false;
 	return places <= 64 || (area > 1 ? places <= 200 && ic >= 96 && oc >= 64 : places <= 300 && ic >= 240);
 }
 
-bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
+bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins)
 {
 	const struct kerf_direct_code *code = kerf_direct_code();
 	const int64_t area = (int64_t)n->kernel[0] * n->kernel[1], ic = x->dims[1], oc = y->dims[1];
@@ -192,6 +197,6 @@ bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, c
 	if (!code || n->groups > 1)
 		return false;
 	if (code == &kerf_direct_avx512)
-		return suits_avx512(area, ic, oc, y->dims[2] * y->dims[3]);
+		return suits_avx512(area, ic, oc, y->dims[2] * y->dims[3], joins);
 	return area > 1 && ic >= 16 && oc >= code->vectors * code->lanes && oc % code->lanes == 0;
 }

@@ -33,6 +33,7 @@ const struct kerf_direct_code *kerf_direct_code(void);
 struct kerf_direct {
 	const struct kerf_direct_code *code;
 	int64_t n, h, w, ic, out_h, out_w, oc;
+	int64_t y_row, y_first; /* floats from place to place of the output, and in front of the first */
 	int64_t row;    /* floats in a padded row */
 	int64_t band;   /* output rows that one part works through */
 	int64_t room;   /* floats of the padded rows that a band reads */

@@ -68,12 +68,18 @@ bool kerf_engine_has_tensor(const struct kerf_engine *e, int id);
 /*
  * The unit of work: step indices run from 0 to kerf_engine_steps; node k starts at
  * kerf_engine_first_step(e, k), and first_step(n_nodes) == steps. A caller that wants to do
- * something between steps runs them one at a time. 0, or -EIO when oneDNN reports a failure.
+ * something between steps runs them one at a time, after kerf_engine_enter and before
+ * kerf_engine_leave. 0, or -EIO when oneDNN reports a failure.
  */
 unsigned kerf_engine_steps(const struct kerf_engine *e);
 unsigned kerf_engine_first_step(const struct kerf_engine *e, unsigned node);
 int kerf_engine_step(struct kerf_context *c, unsigned step);
-/* Runs the nodes [from, to). */
+/* Some tensors are parts of larger ones. Before the steps behind a cut: takes those that cross it from where
+ * kerf_context_tensor says that they lie; */
+void kerf_engine_enter(struct kerf_context *c, unsigned cut);
+/* behind the steps in front of a cut: puts them there. Each costs a copy of them, nothing at most cuts. */
+void kerf_engine_leave(struct kerf_context *c, unsigned cut);
+/* Runs the nodes [from, to), with both. */
 int kerf_engine_run(struct kerf_context *c, unsigned from, unsigned to);
 
 /* Description of a step for inspection: "conv brgconv:avx512_core", node index. */

@@ -52,6 +52,13 @@ struct weight {
 	struct kerf_direct tiles; /* packed for these when they have code */
 };
 
+/* A tensor whose `rows` of `length` floats are written into the output of a concatenation (join.c). */
+struct join {
+	int tensor, producer, concat; /* nodes */
+	int dense, within;            /* places */
+	int64_t rows, length, first, row; /* floats in front of it in a row of the output, and from row to row */
+};
+
 /* ---- steps of our own ---- */
 
 /*
@@ -73,9 +80,10 @@ struct pool {
 };
 
 struct concat {
-	int64_t outer, out_row;       /* rows, and floats in an output row */
-	int64_t row[KERF_MAX_INPUTS]; /* floats each input gives to a row */
-	int n_inputs;
+	int64_t outer, out_row;         /* rows, and floats in an output row */
+	int64_t row[KERF_MAX_INPUTS];   /* floats each input gives to a row */
+	int64_t first[KERF_MAX_INPUTS]; /* where in it */
+	int n_inputs;                   /* that are not there already */
 };
 
 struct softmax {
@@ -201,6 +209,8 @@ struct kerf_engine {
 	int n_tensors;
 	struct weight *weights;
 	int n_weights;
+	struct join *joins;
+	int n_joins;
 
 	void *weight_block;
 	size_t weight_bytes, arena_bytes, scratchpad_bytes;
@@ -221,7 +231,7 @@ struct builder {
 	enum kerf_precision precision;
 	const struct kerf_range *ranges;
 	bool *narrow; /* per node: multiplies in that precision */
-	int capacity_steps, capacity_places, capacity_weights;
+	int capacity_steps, capacity_places, capacity_weights, capacity_joins;
 };
 
 int kerf_lower_graph(struct builder *b);
@@ -234,6 +244,7 @@ struct step *kerf_lower_step(struct builder *b, const char *name, step_run run);
 void kerf_lower_operand(struct step *s, struct operand o);
 int kerf_lower_new_place(struct builder *b, size_t bytes);
 int kerf_lower_new_weight(struct builder *b, size_t bytes);
+int kerf_lower_add_join(struct builder *b, const struct join *j);
 /* A weight of zeros for the caller to fill; NULL without memory. */
 float *kerf_lower_own_weight(struct builder *b, size_t bytes, struct operand *o);
 /* A step that reads input 0 and writes a fresh output, which is its operand 0. NULL after an error. */
@@ -282,14 +293,23 @@ int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 /* lower_direct.c */
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
+/* Whether that one would write into a concatenation: nothing is to be done to its values afterwards. */
+bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual, struct join *j);
 /* direct.c: how many groups of output channels there are to be, so that a team has as much to do each; */
 int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team);
 /* where one begins. */
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
 /* direct.c: [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], zeros up to whole vectors. */
 void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);
-/* direct.c: whether that is faster than oneDNN for this convolution on this machine. */
-bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y);
+/* direct.c: whether that is faster than oneDNN for this convolution on this machine, which saves copying when it joins. */
+bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
+/* join.c: whether all that the node being lowered writes goes into one concatenation of channels; */
+bool kerf_join_find(const struct builder *b, const struct kerf_node *n, struct join *j);
+/* where it writes then; j is kept. */
+int kerf_join_output(struct builder *b, struct join *j, struct operand *o);
+bool kerf_join_has(const struct kerf_engine *e, int tensor);
+/* Those that cross this cut: into their dense places, or back. */
+void kerf_join_move(const struct kerf_engine *e, char *arena, int cut, bool gather);
 /* lower_own.c */
 int kerf_lower_act(struct builder *b, const struct kerf_node *n);
 int kerf_lower_binary(struct builder *b, const struct kerf_node *n);

@@ -83,6 +83,17 @@ int kerf_lower_new_weight(struct builder *b, size_t bytes)
 	return e->n_weights - 1;
 }
 
+int kerf_lower_add_join(struct builder *b, const struct join *j)
+{
+	struct kerf_engine *e = b->e;
+	struct join *kept = append((void **)&e->joins, &e->n_joins, &b->capacity_joins, sizeof(*kept));
+
+	if (!kept)
+		return kerf_lower_fail(b, -ENOMEM, "out of memory");
+	*kept = *j;
+	return 0;
+}
+
 float *kerf_lower_own_weight(struct builder *b, size_t bytes, struct operand *o)
 {
 	const int index = kerf_lower_new_weight(b, bytes);

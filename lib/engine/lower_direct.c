@@ -60,6 +60,7 @@ static int64_t even_part(int64_t n, int64_t most)
 static struct kerf_direct describe(
 	const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, unsigned team)
 {
+	const int64_t parts = KERF_MAX(1, KERF_MIN((int64_t)team, y->dims[2] * y->dims[3] / TEAM_PLACES));
 	struct kerf_direct d = {.code = kerf_direct_code(),
 		.n = x->dims[0],
 		.h = x->dims[2],
@@ -67,7 +68,8 @@ static struct kerf_direct describe(
 		.ic = x->dims[1],
 		.out_h = y->dims[2],
 		.out_w = y->dims[3],
-		.oc = y->dims[1]};
+		.oc = y->dims[1],
+		.y_row = y->dims[1]};
 
 	for (int i = 0; i < 2; i++) {
 		d.kernel[i] = n->kernel[i];
@@ -80,11 +82,18 @@ static struct kerf_direct describe(
 	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)n->kernel[0] * n->kernel[1]));
 	d.band = even_part(d.out_h, KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)),
 					    (BAND_PLACES + d.out_w - 1) / d.out_w));
-	d.band = KERF_MIN(d.band, even_part(d.out_h, d.out_h / KERF_MAX(1, KERF_MIN((int64_t)team, d.out_h * d.out_w / TEAM_PLACES))));
+	d.band = KERF_MIN(d.band, (d.out_h + parts - 1) / parts);
 	d.groups = kerf_direct_divide(&d, team);
 	d.room = (int64_t)(kerf_align_up((size_t)(((d.band - 1) * d.strides[0] + (d.kernel[0] - 1) * d.dilations[0] + 1) * d.row) *
 			 sizeof(float)) / sizeof(float));
 	return d;
+}
+
+bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual, struct join *j)
+{
+	struct kerf_direct d;
+
+	return residual < 0 && (n->act.kind == KERF_ACT_NONE || fuse_limits(&d, n->act)) && kerf_join_find(b, n, j);
 }
 
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual)
@@ -93,15 +102,22 @@ int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual
 	struct kerf_direct d = describe(n, &t[n->inputs[0]], &t[n->output], b->e->team.threads);
 	const bool fused = fuse_limits(&d, n->act);
 	struct operand o[4]; /* y, x, weights, bias */
+	struct join j;
+	const bool joins = kerf_direct_joins(b, n, residual, &j);
 	int rc = kerf_lower_input(b, n->inputs[0], &o[1]);
 
 	d.accumulate = residual >= 0;
+	if (joins) {
+		d.y_row = j.row;
+		d.y_first = j.first;
+	}
 	if (rc == 0)
 		rc = add_weights(b, &d, t[n->inputs[1]].data, &o[2]);
 	if (rc == 0)
 		rc = add_bias(b, &d, n, &o[3]);
 	if (rc == 0)
 		rc = residual >= 0 ? kerf_lower_residual_output(b, residual, n->inputs[0], &o[0])
+		     : joins       ? kerf_join_output(b, &j, &o[0])
 				   : kerf_lower_output(b, &o[0]);
 	if (rc < 0)
 		return rc;

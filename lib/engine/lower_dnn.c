@@ -362,12 +362,14 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 	struct fusion f = plain_fusion(b, n);
 	struct operand x, y;
 	int residual = n->residual >= 0 ? n->residual : input_or_none(n, 3);
+	struct join j;
 	int rc = require_constant(b, n->inputs[1], "weights");
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
 		rc = require_constant(b, n->inputs[2], "bias values");
 	if (rc == 0 && !b->narrow[b->node] &&
-		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
+		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output],
+			kerf_direct_joins(b, n, residual, &j)))
 		return kerf_lower_direct(b, n, residual);
 	if (rc == 0 && kerf_depthwise_suits(b, n))
 		return kerf_lower_depthwise(b, n);

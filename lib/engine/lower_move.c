@@ -24,34 +24,39 @@ static int input_and_output(
 	return rc < 0 ? rc : kerf_lower_output(b, y);
 }
 
-/* In memory order a tensor is rows of everything from the axis inwards. */
+/* In memory order a tensor is rows of everything from the axis inwards. Inputs that were joined are there already. */
 int kerf_lower_concat(struct builder *b, const struct kerf_node *n)
 {
-	struct operand x[KERF_MAX_INPUTS], y;
-	struct concat c = {.outer = 1, .n_inputs = n->n_inputs};
+	struct operand x[KERF_MAX_INPUTS], y = {IN_ARENA, b->e->tensor_place[n->output]};
+	struct concat c = {.outer = 1};
 	const struct kerf_tensor *out = &b->g->tensors[n->output];
 	int order[KERF_MAX_DIMS];
-	int rc = 0;
+	int rc = y.index < 0 ? kerf_lower_output(b, &y) : 0;
 
-	for (int i = 0; i < n->n_inputs && rc == 0; i++)
-		rc = kerf_lower_input(b, n->inputs[i], &x[i]);
-	if (rc == 0)
-		rc = kerf_lower_output(b, &y);
-	if (rc < 0)
-		return rc;
 	kerf_memory_order(out, order);
 	for (int i = 0; order[i] != n->axis; i++)
 		c.outer *= out->dims[order[i]];
-	c.out_row = kerf_tensor_elements(out) / c.outer;
-	for (int i = 0; i < n->n_inputs; i++)
-		c.row[i] = kerf_tensor_elements(&b->g->tensors[n->inputs[i]]) / c.outer;
-	struct step *s = kerf_lower_step(b, "concat", kerf_step_concat);
-	if (!s)
-		return -ENOMEM;
-	s->concat = c;
-	kerf_lower_operand(s, y);
-	for (int i = 0; i < n->n_inputs; i++)
-		kerf_lower_operand(s, x[i]);
+	for (int i = 0; i < n->n_inputs && rc == 0; i++) {
+		const int64_t row = kerf_tensor_elements(&b->g->tensors[n->inputs[i]]) / c.outer;
+
+		if (!kerf_join_has(b->e, n->inputs[i])) {
+			rc = kerf_lower_input(b, n->inputs[i], &x[c.n_inputs]);
+			c.first[c.n_inputs] = c.out_row;
+			c.row[c.n_inputs++] = row;
+		}
+		c.out_row += row;
+	}
+	if (rc < 0)
+		return rc;
+	if (c.n_inputs > 0) {
+		struct step *s = kerf_lower_step(b, "concat", kerf_step_concat);
+		if (!s)
+			return -ENOMEM;
+		s->concat = c;
+		kerf_lower_operand(s, y);
+		for (int i = 0; i < c.n_inputs; i++)
+			kerf_lower_operand(s, x[i]);
+	}
 	return kerf_lower_tail(b, y, n->residual, n->act);
 }
 

@@ -388,10 +388,8 @@ static void concat_part(const struct step *s, float *const *data, int64_t from, 
 
 	for (int64_t o = from; o < to; o++) {
 		float *y = data[0] + o * c->out_row;
-		for (int i = 0; i < c->n_inputs; i++) {
-			memcpy(y, data[1 + i] + o * c->row[i], (size_t)c->row[i] * sizeof(*y));
-			y += c->row[i];
-		}
+		for (int i = 0; i < c->n_inputs; i++)
+			memcpy(y + c->first[i], data[1 + i] + o * c->row[i], (size_t)c->row[i] * sizeof(*y));
 	}
 }
 

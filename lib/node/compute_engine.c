@@ -5,8 +5,9 @@
 
 /* A range of steps on one context. */
 struct engine_range {
+	unsigned from, to; /* nodes */
 	unsigned step, end;
-	bool emulated;
+	bool entered, emulated;
 	uint64_t spent_ns;  /* slow-down included */
 	uint64_t resume_ns; /* the emulated core is busy until then */
 };
@@ -32,6 +33,8 @@ static void engine_begin(void *self, unsigned slot, unsigned from, unsigned to, 
 	struct engine_compute *c = self;
 
 	c->ranges[slot] = (struct engine_range){
+		.from = from,
+		.to = to,
 		.step = kerf_engine_first_step(c->engine, from),
 		.end = kerf_engine_first_step(c->engine, to),
 		.emulated = emulated,
@@ -58,6 +61,21 @@ static void stop_watch(const struct engine_compute *c, struct engine_range *r, s
 	r->resume_ns = now + took;
 }
 
+/* The next step, and what belongs to the cuts at both ends. */
+static void run_step(struct kerf_context *context, struct engine_range *r)
+{
+	if (!r->entered)
+		kerf_engine_enter(context, r->from);
+	r->entered = true;
+	if (r->step < r->end) {
+		const int rc = kerf_engine_step(context, r->step++);
+
+		assert(rc == 0);
+	}
+	if (r->step == r->end)
+		kerf_engine_leave(context, r->to);
+}
+
 static bool engine_advance(void *self, unsigned slot, uint64_t now)
 {
 	struct engine_compute *c = self;
@@ -65,12 +83,11 @@ static bool engine_advance(void *self, unsigned slot, uint64_t now)
 
 	if (now < r->resume_ns)
 		return false;
-	if (r->step < r->end) {
+	if (r->step < r->end || !r->entered) {
 		const double slowdown = r->emulated ? kerf_compute_slowdown(&c->o, now) : 1;
 		const struct stopwatch w = start_watch(c, slowdown);
-		const int rc = kerf_engine_step(c->contexts[slot], r->step++);
 
-		assert(rc == 0);
+		run_step(c->contexts[slot], r);
 		stop_watch(c, r, w, slowdown, now);
 		if (slowdown > 1)
 			return false;

@@ -211,6 +211,97 @@ static void test_channels_last_in_the_file(void)
 	kerf_graph_free(g);
 }
 
+/* Branches of which some write into the concatenation themselves, where this CPU has code for that, and some do not. */
+static struct ref_net build_branches(void)
+{
+	static const struct kerf_act silu = {.kind = KERF_ACT_SILU}, relu = {.kind = KERF_ACT_RELU},
+				     clip = {.kind = KERF_ACT_CLIP, .lo = -1, .hi = 2};
+	struct ref_net net = ref_net_nchw(2, 3, 13, 11);
+	struct kerf_node plain = CONV(1, 0), wide = CONV(3, 1), concat = {.op = KERF_OP_CONCAT, .n_inputs = 4, .axis = 1},
+			 pool = {.op = KERF_OP_MAXPOOL, .kernel = {3, 3}, .strides = {1, 1}, .pads = {1, 1, 1, 1}};
+	int x = ref_add_act(&net, ref_add_conv(&net, wide, net.g->input, 16), relu);
+	int first = ref_add_act(&net, ref_add_conv(&net, plain, x, 32), relu);
+
+	concat.inputs[1] = ref_add(&net, pool, x);
+	concat.inputs[2] = ref_add_act(&net, ref_add_conv(&net, wide, x, 40), clip);
+	concat.inputs[3] = ref_add_act(&net, ref_add_conv(&net, wide, x, 48), silu);
+	x = ref_add(&net, concat, first);
+	/* and one whose concatenation has nothing left to copy */
+	first = ref_add_act(&net, ref_add_conv(&net, wide, x, 64), relu);
+	concat.n_inputs = 2;
+	concat.inputs[1] = ref_add_act(&net, ref_add_conv(&net, plain, x, 32), relu);
+	ref_add_conv(&net, plain, ref_add(&net, concat, first), 8);
+	return net;
+}
+
+/* The nodes of a graph in two contexts, step by step, as a node of the pipeline does it. */
+static void check_steps_with_cut(struct kerf_engine *e, const struct kerf_graph *g, const struct kerf_cut *cut, const float *x)
+{
+	struct kerf_err err = {0};
+	struct kerf_context *c[2] = {kerf_context_create(e, &err), kerf_context_create(e, &err)};
+	const unsigned at = (unsigned)cut->position, steps = kerf_engine_steps(e);
+	unsigned s = 0;
+
+	set_input(c[1], g, x);
+	CU_ASSERT_EQUAL(kerf_engine_run(c[1], 0, (unsigned)g->n_nodes), 0);
+	float *want = ref_alloc(kerf_tensor_bytes(&g->tensors[g->output]), 1);
+	memcpy(want, kerf_context_tensor(c[1], g->output), kerf_tensor_bytes(&g->tensors[g->output]));
+	fill_with_nan(c[0], g);
+	fill_with_nan(c[1], g);
+	set_input(c[0], g, x);
+	while (s < kerf_engine_first_step(e, at))
+		CU_ASSERT_EQUAL(kerf_engine_step(c[0], s++), 0);
+	kerf_engine_leave(c[0], at);
+	for (int i = 0; i < cut->n_tensors; i++)
+		memcpy(kerf_context_tensor(c[1], cut->tensors[i]), kerf_context_tensor(c[0], cut->tensors[i]),
+			kerf_tensor_bytes(&g->tensors[cut->tensors[i]]));
+	kerf_engine_enter(c[1], at);
+	while (s < steps)
+		CU_ASSERT_EQUAL(kerf_engine_step(c[1], s++), 0);
+	CU_ASSERT(output_equals(c[1], g, want));
+	free(want);
+	kerf_context_free(c[0]);
+	kerf_context_free(c[1]);
+}
+
+static void test_branches_that_are_joined(void)
+{
+	struct ref_net net = build_branches();
+	struct kerf_graph *g = net.g;
+	struct kerf_err err = {0};
+	float *x = random_input(&net);
+	const struct kerf_tensor out = g->tensors[g->output];
+	const int n_tensors = g->n_tensors, last = g->output;
+	double **want = ref_run(g, x);
+	struct kerf_cut *cuts;
+	unsigned n_cuts;
+
+	for (int round = 0; round < 4; round++) {
+		const struct kerf_engine_options options = {.threads = 1 + (unsigned)round % 2};
+
+		if (round == 2)
+			CU_ASSERT_EQUAL(kerf_graph_optimize(g, &err), 0);
+		struct kerf_engine *e = kerf_engine_compile(g, &options, &err);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+		struct kerf_context *c = kerf_context_create(e, &err);
+		ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
+		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+		CU_ASSERT(ref_error(&out, kerf_context_tensor(c, g->output), want[last]) < 1e-5);
+		check_every_cut_with(g, x, 1, options);
+		CU_ASSERT_EQUAL_FATAL(kerf_graph_find_cuts(g, &cuts, &n_cuts, &err), 0);
+		for (unsigned k = 0; k + 1 < n_cuts; k++)
+			check_steps_with_cut(e, g, &cuts[k], x);
+		free(cuts);
+		kerf_context_free(c);
+		kerf_engine_free(e);
+	}
+	for (int t = 0; t < n_tensors; t++)
+		free(want[t]);
+	free(want);
+	free(x);
+	kerf_graph_free(g);
+}
+
 /* Both against double arithmetic: fusing changes rounding only. */
 static void test_optimising_keeps_the_result(void)
 {
@@ -524,7 +615,7 @@ static void test_fingerprint(void)
 }
 
 UNIT_MAIN("engine.split", UNIT(test_every_cut_of_the_plain_graph),
-	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_channels_last_in_the_file), UNIT(test_optimising_keeps_the_result),
+	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_channels_last_in_the_file), UNIT(test_branches_that_are_joined), UNIT(test_optimising_keeps_the_result),
 	UNIT(test_steps), UNIT(test_arena_reuses_memory), UNIT(test_constants_have_no_place),
 	UNIT(test_contexts_in_parallel), UNIT(test_team_is_bound), UNIT(test_profile),
 	UNIT(test_changing_the_cut_allocates_nothing), UNIT(test_fingerprint))
