@@ -110,8 +110,10 @@ static void copy_constant(const struct kerf_tensor *in, const struct kerf_tensor
 }
 
 /* The operators of two values that are the same in every bit on every machine. */
-static bool combines(enum kerf_op op)
+static bool combines(enum kerf_op op, enum kerf_dtype dtype)
 {
+	if (op == KERF_OP_POW)
+		return dtype == KERF_I64;
 	return op == KERF_OP_ADD || op == KERF_OP_MUL || op == KERF_OP_DIV || op == KERF_OP_MIN || op == KERF_OP_MAX;
 }
 
@@ -126,6 +128,18 @@ static float combine_floats(enum kerf_op op, float a, float b)
 	}
 }
 
+/* By squaring. Rounds to 0 as a division does when b is negative. */
+static int64_t power(int64_t a, int64_t b)
+{
+	uint64_t result = 1, square = (uint64_t)a;
+
+	if (b < 0)
+		return a == 1 ? 1 : a == -1 ? (b % 2 ? -1 : 1) : 0;
+	for (; b > 0; b /= 2, square *= square)
+		result *= b % 2 ? square : 1;
+	return (int64_t)result;
+}
+
 /* Sizes and axes: what overflows or divides by zero is nonsense anyway, but defined. */
 static int64_t combine_integers(enum kerf_op op, int64_t a, int64_t b)
 {
@@ -134,6 +148,7 @@ static int64_t combine_integers(enum kerf_op op, int64_t a, int64_t b)
 	case KERF_OP_MUL: return (int64_t)((uint64_t)a * (uint64_t)b);
 	case KERF_OP_DIV: return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
 	case KERF_OP_MIN: return KERF_MIN(a, b);
+	case KERF_OP_POW: return power(a, b);
 	default: return KERF_MAX(a, b);
 	}
 }
@@ -229,7 +244,7 @@ bool kerf_node_is_constant(const struct kerf_graph *g, const struct kerf_node *n
 			if (g->tensors[n->inputs[j]].dtype != g->tensors[n->inputs[0]].dtype)
 				return false;
 		return true;
-	default: return combines(n->op) && g->tensors[n->inputs[0]].dtype == g->tensors[n->inputs[1]].dtype;
+	default: return combines(n->op, g->tensors[n->inputs[0]].dtype) && g->tensors[n->inputs[0]].dtype == g->tensors[n->inputs[1]].dtype;
 	}
 }
 

@@ -163,11 +163,10 @@ static int emit_sub(struct onnx_import *imp, const Onnx__NodeProto *n, int a, in
 }
 
 /* Opset 6 let the second operand begin at any axis of the first; since then they end together. */
-static int begin_at_axis(struct onnx_import *imp, const Onnx__NodeProto *n, const int id[2])
+static int begin_at_axis(struct onnx_import *imp, const Onnx__NodeProto *n, const int id[2], int axis)
 {
 	const struct kerf_tensor *a = &imp->g->tensors[id[0]], *b = &imp->g->tensors[id[1]];
 	int64_t dims[KERF_MAX_DIMS];
-	int axis = 0;
 
 	if (onnx_attr_int(imp, n, "axis", &axis) < 0 || onnx_axis(imp, n, axis, a->n_dims, &axis) < 0)
 		return -EINVAL;
@@ -183,7 +182,7 @@ static int two_inputs(struct onnx_import *imp, const Onnx__NodeProto *n, int id[
 	if (onnx_input(imp, n, 0, &id[0]) < 0 || onnx_input(imp, n, 1, &id[1]) < 0)
 		return -EINVAL;
 	if (imp->opset < 7 && onnx_attr(n, "axis"))
-		id[1] = begin_at_axis(imp, n, id);
+		id[1] = begin_at_axis(imp, n, id, 0);
 	return KERF_MIN(id[1], 0);
 }
 
@@ -194,7 +193,13 @@ int onnx_import_binary(struct onnx_import *imp, const Onnx__NodeProto *n)
 							       : KERF_OP_MUL;
 	int id[2];
 
-	return two_inputs(imp, n, id) < 0 ? -EINVAL : onnx_emit_binary(imp, n, op, id[0], id[1], "");
+	if (two_inputs(imp, n, id) < 0)
+		return -EINVAL;
+	/* its slopes were always those of channels then */
+	if (op == KERF_OP_PRELU && imp->opset < 7 && imp->g->tensors[id[1]].n_dims == 1 &&
+		imp->g->tensors[id[0]].n_dims > 1 && kerf_tensor_elements(&imp->g->tensors[id[1]]) > 1)
+		id[1] = begin_at_axis(imp, n, id, 1);
+	return id[1] < 0 ? id[1] : onnx_emit_binary(imp, n, op, id[0], id[1], "");
 }
 
 int onnx_import_sub(struct onnx_import *imp, const Onnx__NodeProto *n)
@@ -241,6 +246,25 @@ int onnx_import_div(struct onnx_import *imp, const Onnx__NodeProto *n)
 	return inverse < 0 ? inverse : onnx_emit_binary(imp, n, KERF_OP_MUL, id[0], inverse, "");
 }
 
+/* Exponents of integers: constants of integers, or of floats that are whole. */
+static int whole_exponents(struct onnx_import *imp, const Onnx__NodeProto *n, int id)
+{
+	const struct kerf_tensor t = imp->g->tensors[id]; /* by value: adding a tensor moves the array */
+	const int64_t count = kerf_tensor_elements(&t);
+	const float *from = t.data;
+	void *to;
+
+	if (t.dtype != KERF_F32)
+		return id;
+	for (int64_t i = 0; i < count; i++)
+		if (!t.data || rintf(from[i]) != from[i] || fabsf(from[i]) > INT32_MAX)
+			return onnx_fail(imp, n, "exponent %.100s of integers is not constant and whole", t.name);
+	const int whole = onnx_new_constant(imp, n, t.name, KERF_I64, t.n_dims, t.dims, &to);
+	for (int64_t i = 0; whole >= 0 && i < count; i++)
+		((int64_t *)to)[i] = (int64_t)from[i];
+	return whole;
+}
+
 /* Squares and roots are what nearly all powers are. */
 int onnx_import_pow(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
@@ -248,9 +272,10 @@ int onnx_import_pow(struct onnx_import *imp, const Onnx__NodeProto *n)
 
 	if (two_inputs(imp, n, id) < 0)
 		return -EINVAL;
-	id[1] = onnx_as_floats(imp, n, id[1]);
-	if (id[1] < 0)
-		return id[1];
+	const bool integers = imp->g->tensors[id[0]].dtype != KERF_F32;
+	id[1] = integers ? whole_exponents(imp, n, id[1]) : onnx_as_floats(imp, n, id[1]);
+	if (id[1] < 0 || integers)
+		return id[1] < 0 ? id[1] : onnx_emit_binary(imp, n, KERF_OP_POW, id[0], id[1], "");
 	const struct kerf_tensor *t = &imp->g->tensors[id[1]];
 	const float exponent = t->data && kerf_tensor_elements(t) == 1 && t->n_dims <= 1 ? *(const float *)t->data : NAN;
 	if (exponent == 2)

@@ -229,9 +229,15 @@ int onnx_import_where(struct onnx_import *imp, const Onnx__NodeProto *n);
 
 /* ---- what importers of one file use of another ---- */
 
+/* onnx_window.c: x with stride - 1 zeros between neighbours along an axis. */
+int onnx_spread(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, int stride);
+/* onnx_window.c: constant [C, M/g, ...] as [M, C/g, ...], back to front along every side of the window. */
+int onnx_turn_weights(struct onnx_import *imp, const Onnx__NodeProto *n, int id, int groups);
 /* onnx_volume.c: windows over tensors of five dimensions. bias may be KERF_NONE. */
 bool onnx_is_volume(const struct onnx_import *imp, int x);
 int onnx_import_conv_volume(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups);
+int onnx_import_conv_transpose_volume(
+	struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups);
 int onnx_import_pool_volume(struct onnx_import *imp, const Onnx__NodeProto *n, int x, bool is_max, bool include_pad);
 
 int onnx_emit_binary(struct onnx_import *imp, const Onnx__NodeProto *n, enum kerf_op op, int first, int second,

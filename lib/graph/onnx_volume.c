@@ -23,9 +23,8 @@ bool onnx_is_volume(const struct onnx_import *imp, int x)
 	return imp->g->tensors[x].n_dims == 5;
 }
 
-static int read_window(const struct onnx_import *imp, const Onnx__NodeProto *n, int x, struct volume_window *w)
+static int read_window(const struct onnx_import *imp, const Onnx__NodeProto *n, struct volume_window *w)
 {
-	const int64_t depth = imp->g->tensors[x].dims[2];
 	char auto_pad[32] = "NOTSET";
 	int ceil_mode = 0;
 
@@ -42,7 +41,19 @@ static int read_window(const struct onnx_import *imp, const Onnx__NodeProto *n, 
 		if (w->kernel[i] <= 0 || w->strides[i] <= 0 || w->dilations[i] <= 0 || w->pads[i] < 0 || w->pads[i + 3] < 0)
 			return onnx_fail(imp, n, "kernel %d, stride %d, dilation %d, pads %d %d in dimension %d are out of range",
 				w->kernel[i], w->strides[i], w->dilations[i], w->pads[i], w->pads[i + 3], i);
-	const int64_t padded = depth + w->pads[0] + w->pads[3], reach = (int64_t)(w->kernel[0] - 1) * w->dilations[0] + 1;
+	return 0;
+}
+
+static int64_t window_reach(const struct volume_window *w, int axis)
+{
+	return (int64_t)(w->kernel[axis] - 1) * w->dilations[axis] + 1;
+}
+
+/* How many windows there are along the depth of [N, C, D, H, W]. */
+static int count_depth(const struct onnx_import *imp, const Onnx__NodeProto *n, int x, struct volume_window *w)
+{
+	const int64_t padded = imp->g->tensors[x].dims[2] + w->pads[0] + w->pads[3], reach = window_reach(w, 0);
+
 	if (reach > padded)
 		return onnx_fail(imp, n, "a window of %" PRId64 " slices over %" PRId64, reach, padded);
 	w->out_depth = (padded - reach) / w->strides[0] + 1;
@@ -124,34 +135,44 @@ static int weights_at(struct onnx_import *imp, const Onnx__NodeProto *n, int id,
 	return slice;
 }
 
-int onnx_import_conv_volume(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups)
+/* The window of a convolution, whose weights end with its sizes. */
+static int read_conv_window(const struct onnx_import *imp, const Onnx__NodeProto *n, int weights, struct volume_window *window)
 {
-	const struct kerf_tensor w = imp->g->tensors[weights];
-	const int64_t images = imp->g->tensors[x].dims[0];
-	struct volume_window window = {0};
-	int sum = KERF_NONE;
+	const struct kerf_tensor *w = &imp->g->tensors[weights];
 
-	if (w.n_dims != 5)
-		return onnx_fail(imp, n, "weights have %d dimensions, expected 5", w.n_dims);
-	if (w.dims[2] > MAX_SLICES)
-		return onnx_fail(imp, n, "a window of %" PRId64 " slices, expected at most %d", w.dims[2], MAX_SLICES);
+	*window = (struct volume_window){0};
+	if (w->n_dims != 5)
+		return onnx_fail(imp, n, "weights have %d dimensions, expected 5", w->n_dims);
+	if (w->dims[2] > MAX_SLICES)
+		return onnx_fail(imp, n, "a window of %" PRId64 " slices, expected at most %d", w->dims[2], MAX_SLICES);
 	for (int i = 0; i < 3; i++)
-		window.kernel[i] = (int)w.dims[2 + i];
-	if (read_window(imp, n, x, &window) < 0)
+		window->kernel[i] = (int)w->dims[2 + i];
+	if (read_window(imp, n, window) < 0)
 		return -EINVAL;
 	for (int i = 0; i < 3; i++)
-		if (window.kernel[i] != w.dims[2 + i])
+		if (window->kernel[i] != w->dims[2 + i])
 			return onnx_fail(imp, n, "kernel_shape is not that of the weights");
+	return 0;
+}
+
+static int emit_conv(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups,
+	struct volume_window *window)
+{
+	const int64_t images = imp->g->tensors[x].dims[0];
+	int sum = KERF_NONE;
+
+	if (count_depth(imp, n, x, window) < 0)
+		return -EINVAL;
 	const int slices = swap_depth(imp, n, x, "_depth");
 	if (slices < 0)
 		return slices;
-	for (int i = 0; i < window.kernel[0]; i++) {
-		struct kerf_node k = picture_node(KERF_OP_CONV, &window);
+	for (int i = 0; i < window->kernel[0]; i++) {
+		struct kerf_node k = picture_node(KERF_OP_CONV, window);
 
 		k.n_inputs = 3;
 		k.groups = groups;
 		k.inputs[2] = i == 0 ? bias : KERF_NONE;
-		if ((k.inputs[0] = gather_slices(imp, n, slices, &window, i)) < 0 ||
+		if ((k.inputs[0] = gather_slices(imp, n, slices, window, i)) < 0 ||
 			(k.inputs[0] = to_pictures(imp, n, k.inputs[0])) < 0 || (k.inputs[1] = weights_at(imp, n, weights, i)) < 0)
 			return -EINVAL;
 		const int y = onnx_emit(imp, n, &k, "_at");
@@ -163,6 +184,42 @@ int onnx_import_conv_volume(struct onnx_import *imp, const Onnx__NodeProto *n, i
 	}
 	const int y = to_slices(imp, n, sum, images);
 	return y < 0 ? y : swap_depth(imp, n, y, "");
+}
+
+int onnx_import_conv_volume(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups)
+{
+	struct volume_window window;
+
+	return read_conv_window(imp, n, weights, &window) < 0 ? -EINVAL : emit_conv(imp, n, x, weights, bias, groups, &window);
+}
+
+/* The same as for pictures: zeros between the values, weights back to front. Only with pads of the file's own. */
+int onnx_import_conv_transpose_volume(
+	struct onnx_import *imp, const Onnx__NodeProto *n, int x, int weights, int bias, int groups)
+{
+	struct volume_window window;
+	int extra[3] = {0};
+
+	if (read_conv_window(imp, n, weights, &window) < 0 || onnx_attr_ints(imp, n, "output_padding", 3, extra) < 0)
+		return -EINVAL;
+	if (onnx_attr(n, "output_shape"))
+		return onnx_fail(imp, n, "output_shape is not supported over volumes");
+	if (imp->g->tensors[weights].dims[0] % groups != 0)
+		return onnx_fail(imp, n, "%" PRId64 " channels in %d groups", imp->g->tensors[weights].dims[0], groups);
+	for (int i = 0; i < 3; i++) {
+		const int64_t around = window_reach(&window, i) - 1, end = around - window.pads[i + 3] + extra[i];
+
+		if (extra[i] < 0 || window.pads[i] > around || end < 0 || end > INT_MAX)
+			return onnx_fail(imp, n, "pads %d %d, output_padding %d in dimension %d are out of range", window.pads[i],
+				window.pads[i + 3], extra[i], i);
+		window.pads[i] = (int)around - window.pads[i];
+		window.pads[i + 3] = (int)end;
+		if (window.strides[i] > 1 && (x = onnx_spread(imp, n, x, 2 + i, window.strides[i])) < 0)
+			return x;
+		window.strides[i] = 1;
+	}
+	weights = onnx_turn_weights(imp, n, weights, groups);
+	return weights < 0 ? weights : emit_conv(imp, n, x, weights, bias, groups, &window);
 }
 
 /* The largest of each window's slices. */
@@ -215,7 +272,7 @@ int onnx_import_pool_volume(struct onnx_import *imp, const Onnx__NodeProto *n, i
 	const int64_t images = imp->g->tensors[x].dims[0];
 	struct volume_window window = {0};
 
-	if (read_window(imp, n, x, &window) < 0)
+	if (read_window(imp, n, &window) < 0 || count_depth(imp, n, x, &window) < 0)
 		return -EINVAL;
 	struct kerf_node k = picture_node(is_max ? KERF_OP_MAXPOOL : KERF_OP_AVGPOOL, &window);
 	k.count_include_pad = include_pad;

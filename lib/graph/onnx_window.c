@@ -263,36 +263,54 @@ static int add_weights(
 }
 
 /* ONNX lets the bias broadcast to [N,M]: one value, [M] or [1,M] are the same for every row. */
+static bool is_row(const struct kerf_tensor *t, int64_t len)
+{
+	const int64_t given = kerf_tensor_elements(t);
+
+	return t->data && (given == 1 || (given == len && t->dims[t->n_dims - 1] == len));
+}
+
+/* The others are a sum of their own. */
+static int emit_matrix_bias(struct onnx_import *imp, const Onnx__NodeProto *n, int product, int bias, float scale)
+{
+	if (scale != 1) {
+		void *to;
+		const int factor = onnx_new_constant(imp, n, onnx_node_name(n), KERF_F32, 0, NULL, &to);
+
+		if (factor < 0)
+			return factor;
+		*(float *)to = scale;
+		bias = onnx_emit_binary(imp, n, KERF_OP_MUL, bias, factor, "_bias");
+	}
+	return bias < 0 ? bias : onnx_emit_binary(imp, n, KERF_OP_ADD, product, bias, "");
+}
+
+/* A row as a constant [len]. */
 static int add_bias(
 	struct onnx_import *imp, const Onnx__NodeProto *n, int id, int64_t len, float scale)
 {
 	const struct kerf_tensor *t = &imp->g->tensors[id];
 	int64_t given = kerf_tensor_elements(t);
-	char text[96];
-	bool row = given == len && (t->n_dims == 0 || t->dims[t->n_dims - 1] == len);
 
-	if (row && t->n_dims == 1 && scale == 1)
+	if (given == len && t->n_dims == 1 && scale == 1)
 		return id;
-	if (!row && given != 1)
-		return onnx_fail(imp, n, "bias is %s, expected [%" PRId64 "]",
-			kerf_dims_text(t->n_dims, t->dims, text, sizeof(text)), len);
 	const float *from = t->data;
 	void *to;
 	int added = onnx_new_constant(imp, n, t->name, KERF_F32, 1, &len, &to);
 	for (int64_t i = 0; added >= 0 && i < len; i++)
-		((float *)to)[i] = scale * from[row ? i : 0];
+		((float *)to)[i] = scale * from[given == len ? i : 0];
 	return added;
 }
 
 int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	struct kerf_node k = {.op = KERF_OP_GEMM, .n_inputs = 3};
-	int trans_a = 0, trans_b = 0;
+	int trans_a = 0, trans_b = 0, bias;
 	float alpha = 1, beta = 1;
 
 	if (onnx_input(imp, n, 0, &k.inputs[0]) < 0 ||
 		onnx_weights_input(imp, n, 1, &k.inputs[1]) < 0 ||
-		onnx_weights_input(imp, n, 2, &k.inputs[2]) < 0 ||
+		onnx_input(imp, n, 2, &bias) < 0 ||
 		onnx_attr_int(imp, n, "transA", &trans_a) < 0 ||
 		onnx_attr_int(imp, n, "transB", &trans_b) < 0 ||
 		onnx_attr_float(imp, n, "alpha", &alpha) < 0 ||
@@ -310,12 +328,17 @@ int onnx_import_gemm(struct onnx_import *imp, const Onnx__NodeProto *n)
 		k.inputs[1] = add_weights(imp, n, k.inputs[1], !trans_b, alpha);
 	if (k.inputs[1] < 0)
 		return k.inputs[1];
-	if (k.inputs[2] != KERF_NONE) {
-		k.inputs[2] =
-			add_bias(imp, n, k.inputs[2], imp->g->tensors[k.inputs[1]].dims[0], beta);
-		if (k.inputs[2] < 0)
-			return k.inputs[2];
+	const int64_t columns = imp->g->tensors[k.inputs[1]].dims[0];
+	k.inputs[2] = KERF_NONE;
+	if (bias >= 0 && !is_row(&imp->g->tensors[bias], columns)) {
+		const int product = onnx_emit(imp, n, &k, "_product");
+
+		return product < 0 ? product : emit_matrix_bias(imp, n, product, bias, beta);
 	}
+	if (bias >= 0 && onnx_weights_input(imp, n, 2, &bias) < 0)
+		return -EINVAL;
+	if (bias >= 0 && (k.inputs[2] = add_bias(imp, n, bias, columns, beta)) < 0)
+		return k.inputs[2];
 	return onnx_emit(imp, n, &k, "");
 }
 
@@ -428,8 +451,7 @@ int onnx_import_matmul(struct onnx_import *imp, const Onnx__NodeProto *n)
 
 /* ---- transposed convolution: one of the values with zeros between them, by the weights turned around ---- */
 
-/* stride - 1 zeros between neighbours along an axis. */
-static int spread(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, int stride)
+int onnx_spread(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int axis, int stride)
 {
 	const int64_t count = (imp->g->tensors[x].dims[axis] - 1) * stride + 1;
 	struct onnx_taps taps;
@@ -444,14 +466,17 @@ static int spread(struct onnx_import *imp, const Onnx__NodeProto *n, int x, int 
 	return onnx_emit_taps(imp, n, x, axis, &taps, 0, "_spread");
 }
 
-/* [C, M/g, kh, kw] becomes [M, C/g, kh, kw], upside down and mirrored. */
-static int turn_weights(struct onnx_import *imp, const Onnx__NodeProto *n, int id, int groups)
+int onnx_turn_weights(struct onnx_import *imp, const Onnx__NodeProto *n, int id, int groups)
 {
 	const struct kerf_tensor t = imp->g->tensors[id];
-	const int64_t each = t.dims[0] / groups, out = t.dims[1], area = t.dims[2] * t.dims[3];
+	const int64_t each = t.dims[0] / groups, out = t.dims[1], area = kerf_tensor_elements(&t) / (t.dims[0] * out);
+	int64_t dims[KERF_MAX_DIMS];
 	void *values;
-	const int turned = onnx_new_constant(imp, n, t.name, KERF_F32, 4,
-		(const int64_t[]){out * groups, each, t.dims[2], t.dims[3]}, &values);
+
+	memcpy(dims, t.dims, sizeof(dims));
+	dims[0] = out * groups;
+	dims[1] = each;
+	const int turned = onnx_new_constant(imp, n, t.name, KERF_F32, t.n_dims, dims, &values);
 
 	if (turned < 0)
 		return turned;
@@ -561,6 +586,8 @@ int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n
 
 	if (conv_inputs(imp, n, &k, &sequence) < 0 || read_auto_pad(imp, n, &kind) < 0)
 		return -EINVAL;
+	if (onnx_is_volume(imp, k.inputs[0]))
+		return onnx_import_conv_transpose_volume(imp, n, k.inputs[0], k.inputs[1], k.inputs[2], k.groups);
 	const struct kerf_tensor *w = &imp->g->tensors[k.inputs[1]];
 	if (w->n_dims != 4 || w->dims[0] % k.groups != 0)
 		return onnx_fail(imp, n, "weights of %d dimensions in %d groups", w->n_dims, k.groups);
@@ -571,11 +598,11 @@ int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n
 	if (transposed_pads(imp, n, &k, sequence, kind, pads) < 0)
 		return -EINVAL;
 	for (int i = 0; i < 2; i++) {
-		if (k.strides[i] > 1 && (k.inputs[0] = spread(imp, n, k.inputs[0], 2 + i, k.strides[i])) < 0)
+		if (k.strides[i] > 1 && (k.inputs[0] = onnx_spread(imp, n, k.inputs[0], 2 + i, k.strides[i])) < 0)
 			return k.inputs[0];
 		k.strides[i] = 1;
 	}
-	if ((k.inputs[1] = turn_weights(imp, n, k.inputs[1], k.groups)) < 0 ||
+	if ((k.inputs[1] = onnx_turn_weights(imp, n, k.inputs[1], k.groups)) < 0 ||
 		(k.inputs[0] = crop(imp, n, k.inputs[0], pads)) < 0)
 		return -EINVAL;
 	for (int i = 0; i < 4; i++)

@@ -118,6 +118,15 @@ static void test_equivalents(void)
 			"y"},
 		{"in x 2,3; f32 w 3,4; f32 b -=.25; node Gemm g x,w,b y; out y",
 			"in x 2,3; f32 w 3,4; f32 b 4=.25,.25,.25,.25; node Gemm g x,w,b y; out y"},
+		/* A bias for each row, or a computed one. */
+		{"in x 2,3; f32 w 3,4; f32 b 2,4; node Gemm g x,w,b y beta=3.0; out y",
+			"in x 2,3; f32 w 3,4; f32 b 2,4; f32 f -=3; node MatMul m x,w t; node Mul u b,f v; node Add a t,v y; out y"},
+		{"in x 3,3; f32 w 3,3; node Gemm g x,w,x y; out y",
+			"in x 3,3; f32 w 3,3; node MatMul m x,w t; node Add a t,x y; out y"},
+		{"opset 6; in x 1,2,3,3; f32 s 2; node PRelu p x,s y; out y",
+			"in x 1,2,3,3; f32 s 2,1,1; node PRelu p x,s y; out y"},
+		{"in x 1,4; i64 a 2=-3,2; i64 e 2=3,0; node Pow p a,e s; node Add q s,t u; i64 t 2=28,3; node Reshape r x,u y; out y",
+			"in x 1,4; i64 u 2=1,4; node Reshape r x,u y; out y"},
 		{"in x 2,5,3; f32 w 3,4; node MatMul m x,w y; out y",
 			"in x 2,5,3; f32 w 3,4; i64 s 2=10,3; i64 t 3=2,5,4; node Reshape r x,s a; "
 			"node MatMul m a,w b; node Reshape q b,t y; out y"},

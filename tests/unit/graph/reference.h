@@ -200,7 +200,7 @@ static inline void reference_binary(const struct reference *r, float *to)
 	for (int64_t i = 0; i < elements; i++) {
 		float x = r->v[a][reference_broadcast(out, &t[a], i)];
 		float y = r->v[b][reference_broadcast(out, &t[b], i)];
-		to[i] = r->n->op == KERF_OP_ADD ? x + y : x * y;
+		to[i] = r->n->op == KERF_OP_ADD ? x + y : r->n->op == KERF_OP_PRELU && x >= 0 ? x : x * y;
 	}
 }
 
@@ -299,6 +299,7 @@ static inline void reference_node(const struct reference *r, float *to)
 	case KERF_OP_GEMM: reference_gemm(r, to); break;
 	case KERF_OP_BATCHNORM: reference_batchnorm(r, to); break;
 	case KERF_OP_ADD:
+	case KERF_OP_PRELU:
 	case KERF_OP_MUL: reference_binary(r, to); break;
 	case KERF_OP_MAXPOOL:
 	case KERF_OP_AVGPOOL: reference_pool(r, to); break;
