@@ -173,6 +173,9 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 	kerf_step_split(s, data, team, d->n * bands(d) * d->groups, direct_part);
 }
 
+/* Up to so many places the weights are most of what is read. */
+#define SMALL_IMAGE 64
+
 /* With so many products for a value oneDNN gains no more than a copy of the value costs. */
 #define JOIN_PRODUCTS 576
 
@@ -186,17 +189,26 @@ static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, b
 		return true;
 	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
 		return false;
-	return places <= 64 || (area > 1 ? places <= 200 && ic >= 96 && oc >= 64 : places <= 300 && ic >= 240);
+	return places <= SMALL_IMAGE || (area > 1 ? places <= 200 && ic >= 96 && oc >= 64 : places <= 300 && ic >= 240);
+}
+
+/* oneDNN's 1x1 is as good until only weights are read, its others take up to 1.7 times as long. */
+static bool suits_avx2(int64_t area, int64_t ic, int64_t oc, int64_t places)
+{
+	const struct kerf_direct_code *code = &kerf_direct_avx2;
+
+	if (ic < 16 || oc < code->vectors * code->lanes || oc % code->lanes != 0)
+		return false;
+	return area > 1 || (ic >= 64 && places <= SMALL_IMAGE && places > code->places);
 }
 
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins)
 {
 	const struct kerf_direct_code *code = kerf_direct_code();
 	const int64_t area = (int64_t)n->kernel[0] * n->kernel[1], ic = x->dims[1], oc = y->dims[1];
+	const int64_t places = y->dims[2] * y->dims[3];
 
 	if (!code || n->groups > 1)
 		return false;
-	if (code == &kerf_direct_avx512)
-		return suits_avx512(area, ic, oc, y->dims[2] * y->dims[3], joins);
-	return area > 1 && ic >= 16 && oc >= code->vectors * code->lanes && oc % code->lanes == 0;
+	return code == &kerf_direct_avx512 ? suits_avx512(area, ic, oc, places, joins) : suits_avx2(area, ic, oc, places);
 }
