@@ -202,6 +202,13 @@ static bool suits_avx2(int64_t area, int64_t ic, int64_t oc, int64_t places)
 	return area > 1 || (ic >= 64 && places <= SMALL_IMAGE && places > code->places);
 }
 
+bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y)
+{
+	const struct kerf_direct_code *code = kerf_direct_code();
+
+	return code && x->n_dims == 2 && x->dims[0] <= code->places && y->dims[1] >= code->lanes;
+}
+
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins)
 {
 	const struct kerf_direct_code *code = kerf_direct_code();

@@ -303,6 +303,8 @@ int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
 void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine, which saves copying when it joins. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
+/* direct.c: inner products of a few rows; oneDNN's sums depend on the number of threads, ours never do. */
+bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y);
 /* join.c: whether all that the node being lowered writes goes into one concatenation of channels; */
 bool kerf_join_find(const struct builder *b, const struct kerf_node *n, struct join *j);
 /* where it writes then; j is kept. */

@@ -1,4 +1,4 @@
-/* Lowering of convolutions that direct.c runs. */
+/* Lowering of convolutions and inner products that direct.c runs. */
 #include "engine/internal.h"
 
 #include <math.h>
@@ -57,29 +57,45 @@ static int64_t even_part(int64_t n, int64_t most)
 	return (n + parts - 1) / parts;
 }
 
+static void describe_conv(
+	struct kerf_direct *d, const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y)
+{
+	d->n = x->dims[0];
+	d->h = x->dims[2];
+	d->w = x->dims[3];
+	d->out_h = y->dims[2];
+	d->out_w = y->dims[3];
+	for (int i = 0; i < 2; i++) {
+		d->kernel[i] = n->kernel[i];
+		d->strides[i] = n->strides[i];
+		d->dilations[i] = n->dilations[i];
+		d->pads[i] = n->pads[i];
+		d->padded |= n->pads[i] > 0 || n->pads[i + 2] > 0;
+	}
+	d->row = (d->w + n->pads[1] + n->pads[3]) * d->ic;
+}
+
+/* An inner product is the convolution of a picture one pixel high, whose places are its rows. */
+static void describe_gemm(struct kerf_direct *d, const struct kerf_tensor *x)
+{
+	d->n = d->h = d->out_h = 1;
+	d->w = d->out_w = x->dims[0];
+	for (int i = 0; i < 2; i++)
+		d->kernel[i] = d->strides[i] = d->dilations[i] = 1;
+	d->row = d->w * d->ic;
+}
+
 static struct kerf_direct describe(
 	const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, unsigned team)
 {
-	const int64_t parts = KERF_MAX(1, KERF_MIN((int64_t)team, y->dims[2] * y->dims[3] / TEAM_PLACES));
-	struct kerf_direct d = {.code = kerf_direct_code(),
-		.n = x->dims[0],
-		.h = x->dims[2],
-		.w = x->dims[3],
-		.ic = x->dims[1],
-		.out_h = y->dims[2],
-		.out_w = y->dims[3],
-		.oc = y->dims[1],
-		.y_row = y->dims[1]};
+	struct kerf_direct d = {.code = kerf_direct_code(), .ic = x->dims[1], .oc = y->dims[1], .y_row = y->dims[1]};
 
-	for (int i = 0; i < 2; i++) {
-		d.kernel[i] = n->kernel[i];
-		d.strides[i] = n->strides[i];
-		d.dilations[i] = n->dilations[i];
-		d.pads[i] = n->pads[i];
-		d.padded |= n->pads[i] > 0 || n->pads[i + 2] > 0;
-	}
-	d.row = (d.w + n->pads[1] + n->pads[3]) * d.ic;
-	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)n->kernel[0] * n->kernel[1]));
+	if (n->op == KERF_OP_GEMM)
+		describe_gemm(&d, x);
+	else
+		describe_conv(&d, n, x, y);
+	const int64_t parts = KERF_MAX(1, KERF_MIN((int64_t)team, d.out_h * d.out_w / TEAM_PLACES));
+	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)d.kernel[0] * d.kernel[1]));
 	d.band = even_part(d.out_h, KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)),
 					    (BAND_PLACES + d.out_w - 1) / d.out_w));
 	d.band = KERF_MIN(d.band, (d.out_h + parts - 1) / parts);
@@ -121,7 +137,7 @@ int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual
 				   : kerf_lower_output(b, &o[0]);
 	if (rc < 0)
 		return rc;
-	struct step *s = kerf_lower_step(b, "conv", kerf_step_direct);
+	struct step *s = kerf_lower_step(b, kerf_op_name(n->op), kerf_step_direct);
 	if (!s)
 		return -ENOMEM;
 	s->direct = d;

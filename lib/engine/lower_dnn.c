@@ -473,6 +473,8 @@ int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
 		rc = require_constant(b, n->inputs[2], "bias values");
+	if (rc == 0 && !b->narrow[b->node] && kerf_direct_suits_gemm(&b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
+		return kerf_lower_direct(b, n, n->residual);
 	if (rc == 0)
 		rc = read_source(b, n, &x);
 	if (rc == 0)
