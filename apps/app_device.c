@@ -133,6 +133,14 @@ static int check_codecs(const struct app_settings *s, uint32_t codecs, struct ke
 	return 0;
 }
 
+/* The plan's candidates, or any cut when just that one is asked for. */
+static bool is_wanted(const struct app_model *m, const struct app_settings *s, unsigned k)
+{
+	const bool asked = s->policy.mode == KERF_PLAN_FIXED && (uint64_t)s->policy.cut == k;
+
+	return (m->model.cuts[k].candidate || asked) && kerf_model_can_cut(&m->model, k);
+}
+
 static int candidates_of(const struct app_model *m, const struct app_settings *s, bool pixels,
 	const struct jpegs *jpegs, uint32_t payload_bytes, struct kerf_plan_candidate **candidates, unsigned *n,
 	struct kerf_err *err)
@@ -152,7 +160,7 @@ static int candidates_of(const struct app_model *m, const struct app_settings *s
 	for (unsigned k = 0; k < m->model.n_cuts; k++) {
 		const bool last = k + 1 == m->model.n_cuts;
 
-		if (!last && (!m->model.cuts[k].candidate || !kerf_model_can_cut(&m->model, k)))
+		if (!last && !is_wanted(m, s, k))
 			continue;
 		if (k == 0 && jpegs->key && codecs & 1u << KERF_CODEC_JPEG)
 			add_jpeg(m, s, jpegs, payload_bytes, *candidates, n);
@@ -177,7 +185,27 @@ static bool offered(const struct kerf_plan_candidate *c, unsigned n, int cut, in
 	return false;
 }
 
-static int policy_of(const struct app_settings *s, const struct kerf_plan_candidate *c, unsigned n,
+static int check_fixed_cut(
+	const struct app_model *m, const struct kerf_plan_options *policy, const struct kerf_plan_candidate *c, unsigned n,
+	struct kerf_err *err)
+{
+	const int cut = policy->fixed_cut;
+	const char *codec = policy->fixed_codec < 0 ? "auto" : kerf_codec_info((unsigned)policy->fixed_codec)->name;
+
+	if (offered(c, n, cut, policy->fixed_codec))
+		return 0;
+	if (cut >= 0 && cut + 1 < (int)m->model.n_cuts && m->model.cuts[cut].closed)
+		return kerf_err_set(err, -EINVAL, "policy.cut = %d: what crosses it is not kept in f32 with this model.precision", cut);
+	if (cut >= 0 && cut + 1 < (int)m->model.n_cuts && m->model.cuts[cut].n_tensors > KERF_MAX_CUT_TENSORS)
+		return kerf_err_set(err, -EINVAL, "policy.cut = %d: %d tensors cross it, at most %d can be sent", cut,
+			m->model.cuts[cut].n_tensors, KERF_MAX_CUT_TENSORS);
+	return kerf_err_set(err, -EINVAL,
+		"policy.cut = %d with codec %s is no cut of this network (0 to %d; kerf-model inspect lists them; u8 carries "
+		"pixels and jpeg the file they come from, if it is one, at cut 0 only)",
+		cut, codec, c[n - 1].cut);
+}
+
+static int policy_of(const struct app_model *m, const struct app_settings *s, const struct kerf_plan_candidate *c, unsigned n,
 	struct kerf_plan_options *policy, struct kerf_err *err)
 {
 	*policy = (struct kerf_plan_options){
@@ -195,17 +223,8 @@ static int policy_of(const struct app_settings *s, const struct kerf_plan_candid
 		return kerf_err_set(err, -EINVAL,
 			"policy.objective = throughput needs frames that overlap: device.in_flight = 1, expected 2 or "
 			"more");
-	if (policy->mode == KERF_PLAN_FIXED &&
-		!offered(c, n, policy->fixed_cut, policy->fixed_codec))
-		return kerf_err_set(err, -EINVAL,
-			"policy.cut = %d with codec %s is no cut of this network (0 to %d; "
-			"kerf-model inspect lists them; u8 carries pixels and jpeg the "
-			"file they come from, if it is one, at cut 0 only)",
-			policy->fixed_cut,
-			policy->fixed_codec < 0
-				? "auto"
-				: kerf_codec_info((unsigned)policy->fixed_codec)->name,
-			c[n - 1].cut);
+	if (policy->mode == KERF_PLAN_FIXED && check_fixed_cut(m, policy, c, n, err) < 0)
+		return -EINVAL;
 	if (policy->mode == KERF_PLAN_OFFLOAD && !offered(c, n, 0, policy->fixed_codec))
 		return kerf_err_set(err, -EINVAL,
 			"policy.mode = offload with policy.codec = %s: the frames of this source cannot be sent so",
@@ -238,7 +257,7 @@ struct kerf_device *app_make_device(struct kerf_device_options *o, const struct 
 	o->picture = jpegs.key;
 	if (candidates_of(m, s, first.pixels != NULL, &jpegs, o->net.payload_bytes, &candidates,
 		    &o->n_candidates, err) == 0 &&
-		policy_of(s, candidates, o->n_candidates, &o->policy, err) == 0) {
+		policy_of(m, s, candidates, o->n_candidates, &o->policy, err) == 0) {
 		o->candidates = candidates;
 		d = kerf_device_create(o, err);
 	}

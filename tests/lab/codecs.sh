@@ -24,6 +24,11 @@ run real $settings -s lab.time=real -s lab.analytic=no -s policy.mode=fixed -s p
 	-s policy.hedge_factor=100 -s link.up.rate=100M -s device.frames=20 -s device.fps=0
 expect "frames with q8" "$(used real q8)" -gt 15
 expect verified "$(verified frames)" -gt 15
+# The plan would never cut there: between two convolutions that write into one concatenation.
+run inside $settings -s lab.time=real -s lab.analytic=no -s policy.mode=fixed -s policy.cut=5 \
+	-s policy.codec=q8 -s policy.hedge_factor=100 -s link.up.rate=100M -s device.frames=20 -s device.fps=0
+expect "frames cut between two parts of a concatenation" "$(used inside q8)" -gt 15
+expect verified "$(verified frames)" -gt 15
 
 # A calibration lets through what is good enough: here q8 everywhere, q4 nowhere.
 "$bin/kerf-model" make squeezenet-1.1 -o "$work/s.onnx" >/dev/null
