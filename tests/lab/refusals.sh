@@ -23,5 +23,3 @@ refuse -s input.std=1e-45
 pattern='cut 0 only'
 refuse -s policy.mode=fixed -s policy.cut=42 -s policy.codec=u8
 refuse -s policy.mode=fixed -s policy.cut=1000
-pattern='not kept in f32'
-refuse -s policy.mode=fixed -s policy.cut=1 -s model.file=mobilenet-v2 -s model.rounds=3 -s model.precision=bf16
