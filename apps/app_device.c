@@ -200,7 +200,7 @@ static int check_fixed_cut(
 		return kerf_err_set(err, -EINVAL, "policy.cut = %d: %d tensors cross it, at most %d can be sent", cut,
 			m->model.cuts[cut].n_tensors, KERF_MAX_CUT_TENSORS);
 	return kerf_err_set(err, -EINVAL,
-		"policy.cut = %d with codec %s is no cut of this network (0 to %d; kerf-model inspect lists them; u8 carries "
+		"policy.cut = %d with codec %s is no cut of this network (0 to %d; kerf-model inspect --all lists them; u8 carries "
 		"pixels and jpeg the file they come from, if it is one, at cut 0 only)",
 		cut, codec, c[n - 1].cut);
 }
