@@ -209,7 +209,7 @@ int onnx_import_conv_transpose_volume(
 	for (int i = 0; i < 3; i++) {
 		const int64_t around = window_reach(&window, i) - 1, end = around - window.pads[i + 3] + extra[i];
 
-		if (extra[i] < 0 || window.pads[i] > around || end < 0 || end > INT_MAX)
+		if (extra[i] < 0 || window.pads[i] > around || around > INT_MAX || end < 0 || end > INT_MAX)
 			return onnx_fail(imp, n, "pads %d %d, output_padding %d in dimension %d are out of range", window.pads[i],
 				window.pads[i + 3], extra[i], i);
 		window.pads[i] = (int)around - window.pads[i];

@@ -282,7 +282,13 @@ static int emit_matrix_bias(struct onnx_import *imp, const Onnx__NodeProto *n, i
 		*(float *)to = scale;
 		bias = onnx_emit_binary(imp, n, KERF_OP_MUL, bias, factor, "_bias");
 	}
-	return bias < 0 ? bias : onnx_emit_binary(imp, n, KERF_OP_ADD, product, bias, "");
+	const int sum = bias < 0 ? bias : onnx_emit_binary(imp, n, KERF_OP_ADD, product, bias, "");
+	const struct kerf_tensor *t = imp->g->tensors;
+	char text[96];
+	if (sum >= 0 && (t[sum].n_dims != 2 || kerf_tensor_elements(&t[sum]) != kerf_tensor_elements(&t[product])))
+		return onnx_fail(imp, n, "bias is %s, for a product of %" PRId64 " rows and %" PRId64 " columns",
+			kerf_dims_text(t[bias].n_dims, t[bias].dims, text, sizeof(text)), t[product].dims[0], t[product].dims[1]);
+	return sum;
 }
 
 /* A row as a constant [len]. */
