@@ -42,7 +42,9 @@ static const char later[] =
 	"i64 deep 1=2; node Unsqueeze us c,deep v1; i64 five 5=1,1,3,1,1; node Tile t5 v1,five v2; f32 w3 2,4,2,3,3; "
 	"node Conv c3 v2,w3 v3 strides=[1,2,2] pads=[1,0,1,0,0,1]; node MaxPool m3 v3 v4 kernel_shape=[2,2,2] pads=[1,0,0,0,0,0]; "
 	"node AveragePool a3 v4 v5 kernel_shape=[2,1,1] pads=[1,0,0,0,0,0]; i64 top 1=2; node TopK tk v5,top v6,v7 axis=-1; "
-	"out y; out q; out d2; out g3; out g6; out v6; out v7";
+	"f32 w5 2,1,2,2,2; node ConvTranspose c5 v4,w5 v8 strides=[2,1,1] output_padding=[1,0,0]; node Flatten fl x x2; f32 gw 144,4; "
+	"node Gemm ge x2,gw x3; node Gemm gf x2,gw,x3 x4 beta=0.5; i64 pb 2=2,-3; i64 pe 2=3,5; node Pow pi pb,pe pz; "
+	"out y; out q; out d2; out g3; out g6; out v6; out v7; out v8; out x4";
 
 /* Every invariant of the public header that a damaged file could have broken. */
 static inline bool keeps_promises(const struct kerf_graph *g)
