@@ -178,6 +178,20 @@ static unsigned count_moves(const struct kerf_engine *e)
 	return n;
 }
 
+/* How far a whole run on x, which is in ONNX order, is from double arithmetic. */
+static double error_of_run(struct kerf_engine *e, const struct kerf_graph *g, const float *x, const double *want)
+{
+	struct kerf_err err = {0};
+	struct kerf_context *c = kerf_context_create(e, &err);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
+	CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+	const double error = ref_error(&g->tensors[g->output], kerf_context_tensor(c, g->output), want);
+	kerf_context_free(c);
+	return error;
+}
+
 /* The block moves nothing; the convolution's result behind it has to, once into ONNX's order and once to the heads. */
 static void test_channels_last_in_the_file(void)
 {
@@ -185,7 +199,6 @@ static void test_channels_last_in_the_file(void)
 	struct kerf_graph *g = net.g;
 	struct kerf_err err = {0};
 	float *x = random_input(&net);
-	const struct kerf_tensor out = g->tensors[g->output];
 	const int n_tensors = g->n_tensors, last = g->output;
 	double **want = ref_run(g, x);
 
@@ -194,13 +207,9 @@ static void test_channels_last_in_the_file(void)
 			CU_ASSERT_EQUAL(kerf_graph_optimize(g, &err), 0);
 		struct kerf_engine *e = kerf_engine_compile(g, NULL, &err);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
-		struct kerf_context *c = kerf_context_create(e, &err);
-		ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
-		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
-		CU_ASSERT(ref_error(&out, kerf_context_tensor(c, g->output), want[last]) < 1e-5);
+		CU_ASSERT(error_of_run(e, g, x, want[last]) < 1e-5);
 		printf("%u moves%s\n", count_moves(e), optimised ? " when optimised" : "");
 		CU_ASSERT(!optimised || count_moves(e) == 2);
-		kerf_context_free(c);
 		kerf_engine_free(e);
 	}
 	check_every_cut(g, x, 1);
@@ -270,7 +279,6 @@ static void test_branches_that_are_joined(void)
 	struct kerf_graph *g = net.g;
 	struct kerf_err err = {0};
 	float *x = random_input(&net);
-	const struct kerf_tensor out = g->tensors[g->output];
 	const int n_tensors = g->n_tensors, last = g->output;
 	double **want = ref_run(g, x);
 	struct kerf_cut *cuts;
@@ -283,16 +291,12 @@ static void test_branches_that_are_joined(void)
 			CU_ASSERT_EQUAL(kerf_graph_optimize(g, &err), 0);
 		struct kerf_engine *e = kerf_engine_compile(g, &options, &err);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
-		struct kerf_context *c = kerf_context_create(e, &err);
-		ref_to_engine(&g->tensors[g->input], x, kerf_context_tensor(c, g->input));
-		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
-		CU_ASSERT(ref_error(&out, kerf_context_tensor(c, g->output), want[last]) < 1e-5);
+		CU_ASSERT(error_of_run(e, g, x, want[last]) < 1e-5);
 		check_every_cut_with(g, x, 1, options);
 		CU_ASSERT_EQUAL_FATAL(kerf_graph_find_cuts(g, &cuts, &n_cuts, &err), 0);
 		for (unsigned k = 0; k + 1 < n_cuts; k++)
 			check_steps_with_cut(e, g, &cuts[k], x);
 		free(cuts);
-		kerf_context_free(c);
 		kerf_engine_free(e);
 	}
 	for (int t = 0; t < n_tensors; t++)
