@@ -62,6 +62,8 @@ static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
 		int rc = 0;
 		if (w->reorder)
 			rc = run_reorder(e, w, to);
+		else if (w->winograd)
+			kerf_winograd_pack(w->winograd, &w->tiles, w->source, (float *)(void *)to);
 		else if (w->tiles.code)
 			kerf_direct_pack(&w->tiles, w->source, (float *)(void *)to);
 		else
@@ -98,7 +100,8 @@ static int alloc_tables(struct builder *b)
 	e->storage = malloc((size_t)e->n_tensors * sizeof(*e->storage));
 	b->last_use = malloc((size_t)e->n_tensors * sizeof(*b->last_use));
 	b->narrow = calloc((size_t)e->n_nodes, sizeof(*b->narrow));
-	if (!e->first_step || !e->tensor_place || !e->storage || !b->last_use || !b->narrow)
+	b->winograd = calloc((size_t)e->n_nodes, sizeof(*b->winograd));
+	if (!e->first_step || !e->tensor_place || !e->storage || !b->last_use || !b->narrow || !b->winograd)
 		return kerf_err_set(b->err, -ENOMEM, "out of memory");
 	for (int i = 0; i < e->n_tensors; i++) {
 		e->tensor_place[i] = KERF_NONE;
@@ -171,6 +174,7 @@ struct kerf_engine *kerf_engine_compile(
 		omp_set_num_threads(outer_threads);
 		free(b.last_use);
 		free(b.narrow);
+		free(b.winograd);
 	}
 	if (rc < 0) {
 		kerf_engine_free(e);

@@ -85,8 +85,7 @@ void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to)
 	}
 }
 
-/* So many places, row by row from the first of x and y on, in tiles that are about as large, for one block of input channels. */
-static void run_block(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
+void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
 	const char *next, int64_t next_bytes)
 {
 	const int64_t tiles = ceil_div(count, d->code->places), window = t->n_inputs * d->kernel[0] * d->kernel[1];
@@ -146,7 +145,6 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 		float *y = data[0] + image * d->out_h * d->out_w * d->y_row + d->y_first + channel;
 		struct kerf_direct_tile t = {
 			.weights = data[2] + channel * d->ic * area,
-			.bias = data[3] + channel,
 			.channels = (int)(KERF_MIN(next, d->oc) - channel),
 		};
 
@@ -157,9 +155,10 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 		for (int64_t c = 0; c < d->ic; c += d->block) {
 			t.n_inputs = (int)KERF_MIN(d->ic - c, d->block);
 			t.first = c == 0;
+			t.bias = t.first ? data[3] + channel : NULL;
 			t.last = c + t.n_inputs == d->ic;
 			const int64_t length = t.n_inputs * (next - channel) * area;
-			run_block(d, &t, x + c, y + top * d->out_w * d->y_row, (end - top) * d->out_w,
+			kerf_direct_run(d, &t, x + c, y + top * d->out_w * d->y_row, (end - top) * d->out_w,
 				(const char *)(t.weights + length), length * (int64_t)sizeof(float));
 			t.weights += length;
 		}

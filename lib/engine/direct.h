@@ -52,7 +52,7 @@ struct kerf_direct_tile {
 	int places;
 	int channels; /* of the output; weights and bias go on with zeros up to the next whole vector */
 	int n_inputs;
-	const float *weights, *bias;
+	const float *weights, *bias; /* no bias: zeros */
 	bool first, last;  /* of the blocks */
 	const char *fetch; /* memory to fetch ahead, so many bytes for each input channel and place of the window */
 	int64_t fetch_step;

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/onednn.h"
 #include "engine/rows.h"
+#include "engine/winograd.h"
 
 #define KERF_ALIGN 64
 #define KERF_DNN_ARGS 6 /* src, weights, bias, dst, scratchpad, scales */
@@ -41,7 +42,7 @@ struct place {
 
 /*
  * A range of the weight block. Filled from `source` by a oneDNN reorder when `reorder` is
- * set, by direct.c for its tiles, else copied. `owned` is a temporary that lowering made and filling frees.
+ * set, by direct.c or winograd.c for their tiles, else copied. `owned` is a temporary that lowering made and filling frees.
  */
 struct weight {
 	size_t bytes, offset;
@@ -49,7 +50,8 @@ struct weight {
 	void *owned;
 	bool reorder;
 	struct dnn_md from, to;
-	struct kerf_direct tiles; /* packed for these when they have code */
+	struct kerf_direct tiles; /* packed for these when they have code, */
+	int winograd;             /* as transformed weights when that has a size */
 };
 
 /* A tensor whose `rows` of `length` floats are written into the output of a concatenation (join.c). */
@@ -154,6 +156,7 @@ struct step {
 		struct layernorm layernorm;
 		struct kerf_depthwise depthwise;
 		struct kerf_direct direct;
+		struct kerf_winograd winograd;
 		struct narrow narrow;
 	};
 
@@ -161,7 +164,7 @@ struct step {
 	struct operand operands[KERF_MAX_INPUTS + 1];
 };
 
-/* Runs of steps.c, steps_reduce.c and direct.c */
+/* Runs of steps.c, steps_reduce.c, direct.c and winograd.c */
 void kerf_step_act(const struct step *s, float *const *data, unsigned team);
 void kerf_step_binary(const struct step *s, float *const *data, unsigned team);
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
@@ -175,6 +178,7 @@ void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
+void kerf_step_winograd(const struct step *s, float *const *data, unsigned team);
 void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team);
 void kerf_step_narrow(const struct step *s, float *const *data, unsigned team);
 
@@ -231,6 +235,7 @@ struct builder {
 	enum kerf_precision precision;
 	const struct kerf_range *ranges;
 	bool *narrow; /* per node: multiplies in that precision */
+	int *winograd; /* per node: size of the tiles, or 0 */
 	int capacity_steps, capacity_places, capacity_weights, capacity_joins;
 };
 
@@ -293,6 +298,7 @@ int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
 /* lower_direct.c */
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
+int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int size, int residual);
 /* Whether that one would write into a concatenation: nothing is to be done to its values afterwards. */
 bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual, struct join *j);
 /* direct.c: how many groups of output channels there are to be, so that a team has as much to do each; */
@@ -301,10 +307,24 @@ int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team);
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
 /* direct.c: [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], zeros up to whole vectors. */
 void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);
+/*
+ * direct.c: so many places, row by row from the first of x and y on, in tiles that are about as large, for one block of input
+ * channels; what `next` points to is fetched by the way.
+ */
+void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
+	const char *next, int64_t next_bytes);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine, which saves copying when it joins. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
 /* direct.c: inner products of a few rows; oneDNN's sums depend on the number of threads, ours never do. */
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y);
+/* winograd.c: which nodes are to be convolved so, and by which tiles. */
+int kerf_winograd_decide(struct builder *b);
+/* winograd.c: the matrix product of a point; */
+struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc);
+/* bytes of its weights, more than in the file; */
+size_t kerf_winograd_bytes(int size, const struct kerf_direct *product);
+/* [O, I, 3, 3] as [point][group][I][channels of the group], for such tiles. */
+void kerf_winograd_pack(int size, const struct kerf_direct *product, const float *from, float *to);
 /* join.c: whether all that the node being lowered writes goes into one concatenation of channels; */
 bool kerf_join_find(const struct builder *b, const struct kerf_node *n, struct join *j);
 /* where it writes then; j is kept. */

@@ -1,4 +1,4 @@
-/* The vector words that rows.inc and direct.inc are written in, in 8 lanes. */
+/* The vector words that rows.inc, direct.inc and winograd.inc are written in, in 8 lanes. */
 #pragma once
 
 #include <immintrin.h>
@@ -19,6 +19,7 @@ typedef __m256 V;
 #define v_mul(a, b) _mm256_mul_ps(a, b)
 #define v_div(a, b) _mm256_div_ps(a, b)
 #define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define v_fnma(a, b, c) _mm256_fnmadd_ps(a, b, c) /* c - a * b */
 #define v_min(a, b) _mm256_min_ps(a, b)
 #define v_max(a, b) _mm256_max_ps(a, b)
 

@@ -1,4 +1,4 @@
-/* The vector words that rows.inc and direct.inc are written in, in 16 lanes. */
+/* The vector words that rows.inc, direct.inc and winograd.inc are written in, in 16 lanes. */
 #pragma once
 
 #include <immintrin.h>
@@ -18,6 +18,7 @@ typedef __m512 V;
 #define v_mul(a, b) _mm512_mul_ps(a, b)
 #define v_div(a, b) _mm512_div_ps(a, b)
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define v_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c) /* c - a * b */
 #define v_min(a, b) _mm512_min_ps(a, b)
 #define v_max(a, b) _mm512_max_ps(a, b)
 

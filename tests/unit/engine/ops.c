@@ -115,9 +115,50 @@ static void test_conv(void)
 	}
 }
 
+/* Whether a CPU with AVX2 or better runs a step so named. */
+static bool has_step(const struct kerf_graph *g, const char *name)
+{
+	struct kerf_err err = {0};
+	struct kerf_engine *e = kerf_engine_compile(g, NULL, &err);
+	bool found = !__builtin_cpu_supports("avx2");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+	for (unsigned s = 0; s < kerf_engine_steps(e); s++)
+		found |= strncmp(kerf_engine_step_name(e, s), name, strlen(name)) == 0;
+	kerf_engine_free(e);
+	return found;
+}
+
+/* Patches of both sizes that fill the image or reach beyond it, with every kind of pad. */
+static void test_winograd(void)
+{
+	static const struct {
+		struct conv_case conv;
+		const char *step;
+	} cases[] = {
+		{{"whole patches of 2x2", 1, 16, 14, 12, 32, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}}}, "conv winograd2"},
+		{{"24 to 40, 2x2", 2, 24, 13, 15, 40, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}}}, "conv winograd2"},
+		{{"37 to 83, no pads, 2x2", 2, 37, 15, 16, 83, {WINDOW(3, 3, 1, 1)}}, "conv winograd2"},
+		{{"whole patches of 4x4", 1, 32, 24, 20, 16, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}}}, "conv winograd4"},
+		{{"17 to 33, 4x4", 2, 17, 21, 27, 33, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}}}, "conv winograd4"},
+		{{"100 to 72, no pads, 4x4", 1, 100, 24, 25, 72, {WINDOW(3, 3, 1, 1)}}, "conv winograd4"},
+		{{"all four pads differ, 4x4", 1, 16, 23, 22, 65, {WINDOW(3, 3, 1, 1), .pads = {0, 1, 2, 3}}}, "conv winograd4"},
+		{{"pads wider than a patch", 1, 16, 13, 11, 16, {WINDOW(3, 3, 1, 1), .pads = {7, 8, 9, 6}}}, "conv winograd4"},
+	};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++) {
+		const struct conv_case *k = &cases[i].conv;
+		struct ref_net net = ref_net_nchw(k->n, k->c, k->h, k->w);
+
+		ref_add_conv(&net, k->like, net.g->input, k->out);
+		CU_ASSERT(has_step(net.g, cases[i].step));
+		check(&net, k->what);
+	}
+}
+
 static const struct kerf_act acts[] = {
 	{.kind = KERF_ACT_RELU},
-	{.kind = KERF_ACT_CLIP, .lo = -0.25f, .hi = 0.75f},
+	{.kind = KERF_ACT_CLIP, .lo = -0.5f, .hi = 1.5f},
 	{.kind = KERF_ACT_SIGMOID},
 	{.kind = KERF_ACT_SILU},
 	{.kind = KERF_ACT_HARD_SIGMOID, .lo = 0.2f, .hi = 0.5f},
@@ -129,16 +170,16 @@ static const struct kerf_act acts[] = {
 };
 
 /* Fused into 3x3, 1x1, depthwise, grouped; with and without a residual sum before it. */
-static void check_fused_tail(struct kerf_node like, int channels, struct kerf_act act, bool residual)
+static void check_fused_tail(struct kerf_node like, int channels, int height, struct kerf_act act, bool residual)
 {
 	const struct kerf_node plain = {WINDOW(1, 1, 1, 1)};
-	struct ref_net net = ref_net_nchw(2, channels, 7, 5);
+	struct ref_net net = ref_net_nchw(2, channels, height, height - 2);
 	int x = ref_add_conv(&net, plain, net.g->input, channels);
 	int y = ref_add_conv(&net, plain, x, channels);
 	char what[96];
 
-	snprintf(what, sizeof(what), "act %d, %dx%d, %d groups, %d channels, residual %d", (int)act.kind, like.kernel[0],
-		like.kernel[1], like.groups, channels, residual);
+	snprintf(what, sizeof(what), "act %d, %dx%d, %d groups, %d channels, %d high, residual %d", (int)act.kind,
+		like.kernel[0], like.kernel[1], like.groups, channels, height, residual);
 	like.act = act;
 	like.residual = residual ? x : 0;
 	ref_add_conv(&net, like, y, channels);
@@ -160,7 +201,9 @@ static void test_conv_with_fused_tail(void)
 
 			for (size_t i = 0; i < KERF_ARRAY_LEN(likes); i++)
 				for (int residual = 0; residual < 2; residual++)
-					check_fused_tail(likes[i], channels[c], acts[a], residual);
+					check_fused_tail(likes[i], channels[c], 7, acts[a], residual);
+			for (int residual = 0; residual < 2; residual++) /* Winograd's */
+				check_fused_tail(likes[0], 24, c ? 15 : 23, acts[a], residual);
 		}
 }
 
@@ -621,7 +664,7 @@ static void test_large_own_steps(void)
 	check(&net, "large steps");
 }
 
-UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_conv_with_fused_tail),
+UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_winograd), UNIT(test_conv_with_fused_tail),
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
 	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_binary_stretches_both),
 	UNIT(test_matmul), UNIT(test_gather), UNIT(test_depth_to_space), UNIT(test_reduce), UNIT(test_top), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),

@@ -225,7 +225,7 @@ static struct ref_net build_branches(void)
 {
 	static const struct kerf_act silu = {.kind = KERF_ACT_SILU}, relu = {.kind = KERF_ACT_RELU},
 				     clip = {.kind = KERF_ACT_CLIP, .lo = -1, .hi = 2};
-	struct ref_net net = ref_net_nchw(2, 3, 13, 11);
+	struct ref_net net = ref_net_nchw(2, 3, 13, 12);
 	struct kerf_node plain = CONV(1, 0), wide = CONV(3, 1), concat = {.op = KERF_OP_CONCAT, .n_inputs = 4, .axis = 1},
 			 pool = {.op = KERF_OP_MAXPOOL, .kernel = {3, 3}, .strides = {1, 1}, .pads = {1, 1, 1, 1}};
 	int x = ref_add_act(&net, ref_add_conv(&net, wide, net.g->input, 16), relu);
@@ -544,14 +544,17 @@ static void test_team_is_bound(void)
 /* A device and a server with different teams give the same bits: also where few outputs are sums of many products. */
 static void test_any_team_gives_the_same_bits(void)
 {
-	struct ref_net net = ref_net_nchw(1, 32, 13, 7);
-	struct kerf_node wide = CONV(3, 1), fc = {.op = KERF_OP_GEMM, .n_inputs = 3};
+	struct ref_net net = ref_net_nchw(1, 32, 25, 24);
+	struct kerf_node wide = CONV(3, 1), fc = {.op = KERF_OP_GEMM, .n_inputs = 3},
+			 pool = {.op = KERF_OP_MAXPOOL, .kernel = {2, 2}, .strides = {2, 2}};
 	struct kerf_err err = {0};
 	float want[1000];
-	int x = ref_add_conv(&net, wide, net.g->input, 48);
+	int x = ref_add_conv(&net, wide, net.g->input, 40);
 
-	x = ref_add_reshape(&net, x, 2, (int64_t[]){1, 48 * 13 * 7});
-	fc.inputs[1] = ref_constant(&net, 2, (int64_t[]){1000, 48 * 13 * 7}, -1, 1);
+	x = ref_add_conv(&net, wide, ref_add(&net, pool, x), 48);
+	x = ref_add_conv(&net, wide, ref_add(&net, pool, x), 48);
+	x = ref_add_reshape(&net, x, 2, (int64_t[]){1, 48 * 6 * 6});
+	fc.inputs[1] = ref_constant(&net, 2, (int64_t[]){1000, 48 * 6 * 6}, -1, 1);
 	fc.inputs[2] = ref_constant(&net, 1, (int64_t[]){1000}, -1, 1);
 	ref_add(&net, fc, x);
 	float *values = random_input(&net);

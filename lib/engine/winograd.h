@@ -1,0 +1,45 @@
+/*
+ * winograd: 3x3 convolution of stride 1 by Winograd's minimal filtering, F(4x4, 3x3) and F(2x2, 3x3). NHWC, one group.
+ *
+ * A patch of (size + 2)^2 inputs gives size^2 outputs. Patches and weights are transformed so that each of their points
+ * is multiplied on its own: 36 products for 16 outputs instead of 144, or 16 for 4 instead of 36. For each point the
+ * products over all patches and channels are one matrix product, which is the tiles' of direct.h.
+ * A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (arXiv:1509.09308).
+ */
+#pragma once
+
+#include "engine/direct.h"
+
+/*
+ * 6x6 patches are evaluated at 0, +-P, +-Q and infinity. Of the halves to quarters these give the smallest errors: a third of those of
+ * the 1 and 2 of the paper (perf/NOTES.md). All of their powers below are exact in float.
+ */
+#define WINOGRAD_P 0.6875
+#define WINOGRAD_Q 1.5
+#define WINOGRAD_P2 (WINOGRAD_P * WINOGRAD_P)
+#define WINOGRAD_Q2 (WINOGRAD_Q * WINOGRAD_Q)
+
+#define WINOGRAD_MAX_SIZE 4
+#define WINOGRAD_MAX_SIDE (WINOGRAD_MAX_SIZE + 2)
+
+struct kerf_winograd;
+
+/* The transforms of one instruction set. */
+struct kerf_winograd_code {
+	/* A patch of all input channels, `row` floats from line to line, into its row of each point's matrix. */
+	void (*input)(const struct kerf_winograd *w, const float *x, int64_t row, float *to);
+	/* Its row of each point's products, with bias, residual and limits, into the rows x columns of y that exist. */
+	void (*output)(const struct kerf_winograd *w, const float *from, const float *bias, int rows, int columns, float *y);
+};
+
+extern const struct kerf_winograd_code kerf_winograd_avx512, kerf_winograd_avx2;
+
+struct kerf_winograd {
+	const struct kerf_winograd_code *code;
+	int size;                       /* of the outputs of a patch: 4x4 or 2x2 */
+	struct kerf_direct conv;        /* its sizes, pads, output and limits */
+	struct kerf_direct product;     /* of one point: its places are patches, an output row has whole vectors */
+	int64_t down, across;           /* patches of an image */
+	int64_t parts;                  /* of all patches, about equal */
+	int64_t x_point, y_point, room; /* floats: a point's matrix of inputs, of products; what a thread needs */
+};
