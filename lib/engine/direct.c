@@ -2,6 +2,7 @@
 #include "engine/internal.h"
 
 #include <omp.h>
+#include <xmmintrin.h>
 
 const struct kerf_direct_code *kerf_direct_code(void)
 {
@@ -38,12 +39,41 @@ int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group)
 
 #define PACK 16 /* at once: a cache line of what is read, and of what is written with AVX-512 */
 
+/* Whole lines, nearly all, without a call. */
+static void copy_line(float *to, const float *from, int64_t n)
+{
+	if (n == PACK)
+		memcpy(to, from, PACK * sizeof(float));
+	else
+		memcpy(to, from, (size_t)n * sizeof(float));
+}
+
+static void transpose(float tile[PACK][PACK])
+{
+	for (int i = 0; i < PACK; i += 4) {
+		for (int j = i; j < PACK; j += 4) {
+			__m128 a[4], b[4];
+
+			for (int k = 0; k < 4; k++) {
+				a[k] = _mm_loadu_ps(&tile[i + k][j]);
+				b[k] = _mm_loadu_ps(&tile[j + k][i]);
+			}
+			_MM_TRANSPOSE4_PS(a[0], a[1], a[2], a[3]);
+			_MM_TRANSPOSE4_PS(b[0], b[1], b[2], b[3]);
+			for (int k = 0; k < 4; k++) {
+				_mm_storeu_ps(&tile[j + k][i], a[k]);
+				_mm_storeu_ps(&tile[i + k][j], b[k]);
+			}
+		}
+	}
+}
+
 /* Up to PACK output channels from `lane` on, of nc input channels from `first` on, into rows of `width`. */
 static void pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
 	int64_t nc, int64_t width, float *to)
 {
 	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
-	float tile[PACK][PACK];
+	float tile[PACK][PACK] = {0};
 	int64_t k = 0, c = 0; /* place in the window, input channel */
 
 	for (int64_t at = 0; at < nc * area; at += PACK) {
@@ -51,15 +81,13 @@ static void pack_lanes(const struct kerf_direct *d, const float *from, int64_t l
 
 		for (int64_t l = 0; l < n_lanes; l++) {
 			if (lane + l < d->oc)
-				memcpy(tile[l], from + ((lane + l) * d->ic + first) * area + at, (size_t)n * sizeof(float));
+				copy_line(tile[l], from + ((lane + l) * d->ic + first) * area + at, n);
 			else
 				memset(tile[l], 0, sizeof(tile[l]));
 		}
+		transpose(tile);
 		for (int64_t i = 0; i < n; i++) {
-			float *row = to + (k * nc + c) * width;
-
-			for (int64_t l = 0; l < n_lanes; l++)
-				row[l] = tile[l][i];
+			copy_line(to + (k * nc + c) * width, tile[i], n_lanes);
 			if (++k == area) {
 				k = 0;
 				c++;

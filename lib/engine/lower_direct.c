@@ -184,7 +184,7 @@ int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual
 /* ---- Winograd ---- */
 
 /* Transformed inputs and products of a part should stay in the second cache, unless it would only wait for weights then. */
-#define PART_BYTES (1 << 20)
+#define PART_BYTES (768 << 10)
 #define PART_PATCHES 49
 
 /* Floats up to the next odd number of cache lines: the same place in each of many matrices is not in the same set then. */
