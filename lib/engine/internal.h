@@ -296,9 +296,21 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
-/* lower_direct.c */
+/* lower_direct.c: what convolutions by our own loops have in common. */
+struct own_conv {
+	struct kerf_direct conv;    /* sizes, where the output lies, limits */
+	struct operand operands[4]; /* output, input, weights, bias */
+	struct kerf_act left;       /* activation that is to be a step of its own */
+};
+/* All but the weights, */
+int kerf_lower_own_conv(struct builder *b, const struct kerf_node *n, int residual, struct own_conv *own);
+/* those, to be packed for such tiles (NULL without memory), */
+struct weight *kerf_lower_own_weights(
+	struct builder *b, const struct kerf_node *n, struct own_conv *own, const struct kerf_direct *tiles, size_t bytes);
+/* and the step, with so many floats of room for each thread as operand 4. */
+struct step *kerf_lower_own_step(
+	struct builder *b, const char *name, step_run run, const struct own_conv *own, int64_t room);
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
-int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int size, int residual);
 /* Whether that one would write into a concatenation: nothing is to be done to its values afterwards. */
 bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual, struct join *j);
 /* direct.c: how many groups of output channels there are to be, so that a team has as much to do each; */
@@ -317,8 +329,10 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
 /* direct.c: inner products of a few rows; oneDNN's sums depend on the number of threads, ours never do. */
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y);
-/* winograd.c: which nodes are to be convolved so, and by which tiles. */
+/* lower_winograd.c: which nodes are convolved so, and by which tiles; */
 int kerf_winograd_decide(struct builder *b);
+/* one of them. */
+int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residual);
 /* winograd.c: the matrix product of a point; */
 struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc);
 /* bytes of its weights, more than in the file; */

@@ -1,4 +1,4 @@
-/* Lowering of convolutions and inner products that direct.c runs. */
+/* Lowering of convolutions and inner products that direct.c runs, and what winograd.c's have in common with them. */
 #include "engine/internal.h"
 
 #include <math.h>
@@ -14,23 +14,6 @@
 
 /* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
 #define BLOCK_TAPS 576
-
-static int add_weights(struct builder *b, const struct kerf_direct *d, size_t bytes, const float *from, struct operand *o)
-{
-	const int index = kerf_lower_new_weight(b, bytes);
-
-	if (index < 0)
-		return index;
-	b->e->weights[index].source = from;
-	b->e->weights[index].tiles = *d;
-	*o = (struct operand){IN_WEIGHTS, index};
-	return 0;
-}
-
-static size_t direct_bytes(const struct kerf_direct *d)
-{
-	return (size_t)(kerf_direct_first(d, d->groups) * d->ic * d->kernel[0] * d->kernel[1]) * sizeof(float);
-}
 
 /* Zeros when the node has none. */
 static int add_bias(struct builder *b, const struct kerf_direct *d, const struct kerf_node *n, struct operand *o)
@@ -116,26 +99,22 @@ bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int r
 	return residual < 0 && (n->act.kind == KERF_ACT_NONE || fuse_limits(&d, n->act)) && kerf_join_find(b, n, j);
 }
 
-/* Output, input, weights and bias of a convolution of our own, in this order; where its output lies and what it is limited to. */
-struct own_conv {
-	struct operand operands[4];
-	struct kerf_act left; /* activation that is a step of its own */
-};
-
-static int lower_own_conv(struct builder *b, const struct kerf_node *n, int residual, struct kerf_direct *d, struct own_conv *own)
+int kerf_lower_own_conv(struct builder *b, const struct kerf_node *n, int residual, struct own_conv *own)
 {
-	const bool fused = fuse_limits(d, n->act);
+	const struct kerf_tensor *t = b->g->tensors;
 	struct operand *o = own->operands;
+	struct kerf_direct *d = &own->conv;
 	struct join j;
 	const bool joins = kerf_direct_joins(b, n, residual, &j);
-	int rc = kerf_lower_input(b, n->inputs[0], &o[1]);
 
-	own->left = fused ? (struct kerf_act){0} : n->act;
+	*d = describe(n, &t[n->inputs[0]], &t[n->output], b->e->team.threads);
+	own->left = fuse_limits(d, n->act) ? (struct kerf_act){0} : n->act;
 	d->accumulate = residual >= 0;
 	if (joins) {
 		d->y_row = j.row;
 		d->y_first = j.first;
 	}
+	int rc = kerf_lower_input(b, n->inputs[0], &o[1]);
 	if (rc == 0)
 		rc = add_bias(b, d, n, &o[3]);
 	if (rc == 0)
@@ -145,10 +124,24 @@ static int lower_own_conv(struct builder *b, const struct kerf_node *n, int resi
 	return rc;
 }
 
-/* The step behind that, with so many floats of room for each thread. */
-static struct step *add_step(struct builder *b, const char *name, step_run run, const struct kerf_direct *d,
-	const struct own_conv *own, int64_t room)
+struct weight *kerf_lower_own_weights(
+	struct builder *b, const struct kerf_node *n, struct own_conv *own, const struct kerf_direct *tiles, size_t bytes)
 {
+	const int index = kerf_lower_new_weight(b, bytes);
+
+	if (index < 0)
+		return NULL;
+	struct weight *w = &b->e->weights[index];
+	w->source = b->g->tensors[n->inputs[1]].data;
+	w->tiles = *tiles;
+	own->operands[2] = (struct operand){IN_WEIGHTS, index};
+	return w;
+}
+
+struct step *kerf_lower_own_step(
+	struct builder *b, const char *name, step_run run, const struct own_conv *own, int64_t room)
+{
+	const struct kerf_direct *d = &own->conv;
 	struct step *s = kerf_lower_step(b, name, run);
 
 	if (!s)
@@ -165,76 +158,18 @@ static struct step *add_step(struct builder *b, const char *name, step_run run, 
 
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual)
 {
-	const struct kerf_tensor *t = b->g->tensors;
-	struct kerf_direct d = describe(n, &t[n->inputs[0]], &t[n->output], b->e->team.threads);
 	struct own_conv own;
-	int rc = lower_own_conv(b, n, residual, &d, &own);
+	const struct kerf_direct *d = &own.conv;
+	const int rc = kerf_lower_own_conv(b, n, residual, &own);
 
-	if (rc == 0)
-		rc = add_weights(b, &d, direct_bytes(&d), t[n->inputs[1]].data, &own.operands[2]);
 	if (rc < 0)
 		return rc;
-	struct step *s = add_step(b, kerf_op_name(n->op), kerf_step_direct, &d, &own, d.padded ? d.room : 0);
+	const int64_t floats = kerf_direct_first(d, d->groups) * d->ic * d->kernel[0] * d->kernel[1];
+	if (!kerf_lower_own_weights(b, n, &own, d, (size_t)floats * sizeof(float)))
+		return -ENOMEM;
+	struct step *s = kerf_lower_own_step(b, kerf_op_name(n->op), kerf_step_direct, &own, d->padded ? d->room : 0);
 	if (!s)
 		return -ENOMEM;
-	s->direct = d;
-	return kerf_lower_tail(b, own.operands[0], KERF_NONE, own.left);
-}
-
-/* ---- Winograd ---- */
-
-/* Transformed inputs and products of a part should stay in the second cache, unless it would only wait for weights then. */
-#define PART_BYTES (768 << 10)
-#define PART_PATCHES 49
-
-/* Floats up to the next odd number of cache lines: the same place in each of many matrices is not in the same set then. */
-static int64_t odd_lines(int64_t floats)
-{
-	return (int64_t)((kerf_align_up((size_t)floats * sizeof(float)) / KERF_ALIGN) | 1) * KERF_ALIGN / (int64_t)sizeof(float);
-}
-
-static void describe_winograd(struct kerf_winograd *w, unsigned team)
-{
-	const struct kerf_direct *c = &w->conv;
-	const int64_t points = (w->size + 2) * (w->size + 2);
-
-	w->code = c->code == &kerf_direct_avx512 ? &kerf_winograd_avx512 : &kerf_winograd_avx2;
-	w->product = kerf_winograd_product(c->ic, c->oc);
-	w->down = (c->out_h + w->size - 1) / w->size;
-	w->across = (c->out_w + w->size - 1) / w->size;
-
-	const int64_t patches = c->n * w->down * w->across, floats = points * (c->ic + w->product.y_row);
-	const int64_t most = KERF_MAX(PART_PATCHES, PART_BYTES / (floats * (int64_t)sizeof(float)));
-	w->parts = (patches + most - 1) / most;
-	w->parts = KERF_MIN((w->parts + team - 1) / team * team, patches);
-
-	const int64_t largest = (patches + w->parts - 1) / w->parts;
-	w->x_point = odd_lines(largest * c->ic);
-	w->y_point = odd_lines(largest * w->product.y_row);
-	w->room = points * (w->x_point + w->y_point + c->ic);
-	w->room = odd_lines(w->room);
-}
-
-int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int size, int residual)
-{
-	const struct kerf_tensor *t = b->g->tensors;
-	struct kerf_winograd w = {
-		.size = size,
-		.conv = describe(n, &t[n->inputs[0]], &t[n->output], b->e->team.threads),
-	};
-	struct own_conv own;
-	int rc = lower_own_conv(b, n, residual, &w.conv, &own);
-
-	if (rc < 0)
-		return rc;
-	describe_winograd(&w, b->e->team.threads);
-	rc = add_weights(b, &w.product, kerf_winograd_bytes(size, &w.product), t[n->inputs[1]].data, &own.operands[2]);
-	if (rc < 0)
-		return rc;
-	b->e->weights[own.operands[2].index].winograd = size;
-	struct step *s = add_step(b, size == 4 ? "conv winograd4" : "conv winograd2", kerf_step_winograd, &w.conv, &own, w.room);
-	if (!s)
-		return -ENOMEM;
-	s->winograd = w;
+	s->direct = *d;
 	return kerf_lower_tail(b, own.operands[0], KERF_NONE, own.left);
 }

@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <omp.h>
-#include <stdlib.h>
 
 static int64_t points(int size)
 {
@@ -103,107 +102,6 @@ void kerf_winograd_pack(int size, const struct kerf_direct *d, const float *from
 			for (int64_t at = 0; at < width; at += PACK)
 				pack_channel(size, d, from, start + at, KERF_MIN(width - at, PACK), c, plane, to + at);
 	}
-}
-
-/* ---- which convolutions ---- */
-
-/* From 20 rows and columns on 6x6 points waste little of their last patches; below, their weights would be most of the traffic. */
-#define LARGE_IMAGE 20
-#define SMALL_IMAGE 12
-
-/* Transformed weights may make a network larger by a quarter, or by what is small beside the process. */
-#define SPARE_BYTES ((size_t)4 << 20)
-
-/* A node with these tiles rather than the next smaller ones. */
-struct step_up {
-	int node, size;
-	size_t bytes;   /* that its weights grow by */
-	double saved;   /* products for each of them */
-};
-
-static bool suits(const struct builder *b, int node)
-{
-	const struct kerf_node *n = &b->g->nodes[node];
-
-	if (n->op != KERF_OP_CONV || n->groups > 1 || b->narrow[node])
-		return false;
-	for (int i = 0; i < 2; i++)
-		if (n->kernel[i] != 3 || n->strides[i] != 1 || n->dilations[i] != 1)
-			return false;
-	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
-	return w->data && w->dims[0] >= 16 && w->dims[1] >= 16 && KERF_MIN(y->dims[2], y->dims[3]) >= SMALL_IMAGE;
-}
-
-static double products(const struct kerf_tensor *y, int size)
-{
-	const int64_t side = size + 2;
-
-	if (size == 0)
-		return 9 * (double)(y->dims[2] * y->dims[3]);
-	return (double)(side * side * ((y->dims[2] + size - 1) / size) * ((y->dims[3] + size - 1) / size));
-}
-
-/* From `before` to `size`, 0 being no tiles. */
-static struct step_up consider(const struct builder *b, int node, int before, int size)
-{
-	const struct kerf_node *n = &b->g->nodes[node];
-	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
-	const struct kerf_direct product = kerf_winograd_product(w->dims[1], w->dims[0]);
-	const size_t small = before ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
-	const size_t bytes = kerf_winograd_bytes(size, &product) - small;
-	const double saved = (products(y, before) - products(y, size)) * (double)(y->dims[0] * w->dims[0] * w->dims[1]);
-
-	return (struct step_up){.node = node, .size = size, .bytes = bytes, .saved = saved / (double)bytes};
-}
-
-static int by_saving(const void *a, const void *b)
-{
-	const struct step_up *x = a, *y = b;
-
-	if (x->saved != y->saved)
-		return x->saved < y->saved ? 1 : -1;
-	return x->node != y->node ? x->node - y->node : x->size - y->size;
-}
-
-static size_t spare_bytes(const struct kerf_graph *g)
-{
-	size_t bytes = 0;
-
-	for (int i = 0; i < g->n_tensors; i++)
-		bytes += g->tensors[i].data ? kerf_tensor_bytes(&g->tensors[i]) : 0;
-	return KERF_MAX(bytes / 4, SPARE_BYTES);
-}
-
-int kerf_winograd_decide(struct builder *b)
-{
-	const struct kerf_graph *g = b->g;
-	size_t spare = spare_bytes(g), n = 0;
-	struct step_up *steps;
-
-	if (!kerf_direct_code())
-		return 0;
-	steps = calloc(2 * (size_t)g->n_nodes, sizeof(*steps));
-	if (!steps)
-		return kerf_err_set(b->err, -ENOMEM, "out of memory");
-	for (int node = 0; node < g->n_nodes; node++) {
-		if (!suits(b, node))
-			continue;
-		const struct kerf_tensor *y = &g->tensors[g->nodes[node].output];
-		steps[n++] = consider(b, node, 0, 2);
-		if (KERF_MIN(y->dims[2], y->dims[3]) >= LARGE_IMAGE)
-			steps[n++] = consider(b, node, 2, 4);
-	}
-	qsort(steps, n, sizeof(*steps), by_saving);
-	for (size_t i = 0; i < n; i++) {
-		const struct step_up *u = &steps[i];
-
-		if (u->bytes > spare || b->winograd[u->node] != u->size - 2)
-			continue;
-		spare -= u->bytes;
-		b->winograd[u->node] = u->size;
-	}
-	free(steps);
-	return 0;
 }
 
 /* ---- running ---- */

@@ -1,0 +1,159 @@
+/* Which convolutions Winograd's is for, and their lowering. */
+#include "engine/internal.h"
+
+#include <stdlib.h>
+
+/* From 20 rows and columns on 6x6 points waste little of their last patches; below, their weights would be most of the traffic. */
+#define LARGE_IMAGE 20
+#define SMALL_IMAGE 12
+
+/* Transformed weights may make a network larger by a quarter, or by what is small beside the process. */
+#define SPARE_BYTES ((size_t)4 << 20)
+
+/* A node with these tiles rather than the next smaller ones. */
+struct step_up {
+	int node, size;
+	size_t bytes;   /* that its weights grow by */
+	double saved;   /* products for each of them */
+};
+
+static bool suits(const struct builder *b, int node)
+{
+	const struct kerf_node *n = &b->g->nodes[node];
+
+	if (n->op != KERF_OP_CONV || n->groups > 1 || b->narrow[node])
+		return false;
+	for (int i = 0; i < 2; i++)
+		if (n->kernel[i] != 3 || n->strides[i] != 1 || n->dilations[i] != 1)
+			return false;
+	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
+	return w->data && w->dims[0] >= 16 && w->dims[1] >= 16 && KERF_MIN(y->dims[2], y->dims[3]) >= SMALL_IMAGE;
+}
+
+static double products(const struct kerf_tensor *y, int size)
+{
+	const int64_t side = size + 2;
+
+	if (size == 0)
+		return 9 * (double)(y->dims[2] * y->dims[3]);
+	return (double)(side * side * ((y->dims[2] + size - 1) / size) * ((y->dims[3] + size - 1) / size));
+}
+
+/* From `before` to `size`, 0 being no tiles. */
+static struct step_up consider(const struct builder *b, int node, int before, int size)
+{
+	const struct kerf_node *n = &b->g->nodes[node];
+	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
+	const struct kerf_direct product = kerf_winograd_product(w->dims[1], w->dims[0]);
+	const size_t small = before ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
+	const size_t bytes = kerf_winograd_bytes(size, &product) - small;
+	const double saved = (products(y, before) - products(y, size)) * (double)(y->dims[0] * w->dims[0] * w->dims[1]);
+
+	return (struct step_up){.node = node, .size = size, .bytes = bytes, .saved = saved / (double)bytes};
+}
+
+static int by_saving(const void *a, const void *b)
+{
+	const struct step_up *x = a, *y = b;
+
+	if (x->saved != y->saved)
+		return x->saved < y->saved ? 1 : -1;
+	return x->node != y->node ? x->node - y->node : x->size - y->size;
+}
+
+static size_t spare_bytes(const struct kerf_graph *g)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < g->n_tensors; i++)
+		bytes += g->tensors[i].data ? kerf_tensor_bytes(&g->tensors[i]) : 0;
+	return KERF_MAX(bytes / 4, SPARE_BYTES);
+}
+
+int kerf_winograd_decide(struct builder *b)
+{
+	const struct kerf_graph *g = b->g;
+	size_t spare = spare_bytes(g), n = 0;
+	struct step_up *steps;
+
+	if (!kerf_direct_code())
+		return 0;
+	steps = calloc(2 * (size_t)g->n_nodes, sizeof(*steps));
+	if (!steps)
+		return kerf_err_set(b->err, -ENOMEM, "out of memory");
+	for (int node = 0; node < g->n_nodes; node++) {
+		if (!suits(b, node))
+			continue;
+		const struct kerf_tensor *y = &g->tensors[g->nodes[node].output];
+		steps[n++] = consider(b, node, 0, 2);
+		if (KERF_MIN(y->dims[2], y->dims[3]) >= LARGE_IMAGE)
+			steps[n++] = consider(b, node, 2, 4);
+	}
+	qsort(steps, n, sizeof(*steps), by_saving);
+	for (size_t i = 0; i < n; i++) {
+		const struct step_up *u = &steps[i];
+
+		if (u->bytes > spare || b->winograd[u->node] != u->size - 2)
+			continue;
+		spare -= u->bytes;
+		b->winograd[u->node] = u->size;
+	}
+	free(steps);
+	return 0;
+}
+
+/* ---- lowering ---- */
+
+/* Transformed inputs and products of a part should stay in the second cache, unless it would only wait for weights then. */
+#define PART_BYTES (768 << 10)
+#define PART_PATCHES 49
+
+/* Floats up to the next odd number of cache lines: the same place in each of many matrices is not in the same set then. */
+static int64_t odd_lines(int64_t floats)
+{
+	return (int64_t)((kerf_align_up((size_t)floats * sizeof(float)) / KERF_ALIGN) | 1) * KERF_ALIGN / (int64_t)sizeof(float);
+}
+
+static struct kerf_winograd describe(const struct kerf_direct *conv, int size, unsigned team)
+{
+	struct kerf_winograd w = {
+		.code = conv->code == &kerf_direct_avx512 ? &kerf_winograd_avx512 : &kerf_winograd_avx2,
+		.size = size,
+		.conv = *conv,
+		.product = kerf_winograd_product(conv->ic, conv->oc),
+		.down = (conv->out_h + size - 1) / size,
+		.across = (conv->out_w + size - 1) / size,
+	};
+	const int64_t points = (size + 2) * (size + 2), patches = conv->n * w.down * w.across;
+	const int64_t bytes = points * (conv->ic + w.product.y_row) * (int64_t)sizeof(float);
+	const int64_t most = KERF_MAX(PART_PATCHES, PART_BYTES / bytes);
+
+	w.parts = (patches + most - 1) / most;
+	w.parts = KERF_MIN((w.parts + team - 1) / team * team, patches);
+
+	const int64_t largest = (patches + w.parts - 1) / w.parts;
+	w.x_point = odd_lines(largest * conv->ic);
+	w.y_point = odd_lines(largest * w.product.y_row);
+	w.room = odd_lines(points * (w.x_point + w.y_point + conv->ic));
+	return w;
+}
+
+int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residual)
+{
+	const int size = b->winograd[b->node];
+	struct own_conv own;
+	const int rc = kerf_lower_own_conv(b, n, residual, &own);
+
+	if (rc < 0)
+		return rc;
+	const struct kerf_winograd w = describe(&own.conv, size, b->e->team.threads);
+	struct weight *weights = kerf_lower_own_weights(b, n, &own, &w.product, kerf_winograd_bytes(size, &w.product));
+	if (!weights)
+		return -ENOMEM;
+	weights->winograd = size;
+	struct step *s = kerf_lower_own_step(b, size == 4 ? "conv winograd4" : "conv winograd2", kerf_step_winograd, &own, w.room);
+	if (!s)
+		return -ENOMEM;
+	s->winograd = w;
+	return kerf_lower_tail(b, own.operands[0], KERF_NONE, own.left);
+}
