@@ -62,7 +62,7 @@ static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
 		int rc = 0;
 		if (w->reorder)
 			rc = run_reorder(e, w, to);
-		else if (w->winograd)
+		else if (w->winograd.size)
 			kerf_winograd_pack(w->winograd, &w->tiles, w->source, (float *)(void *)to);
 		else if (w->tiles.code)
 			kerf_direct_pack(&w->tiles, w->source, (float *)(void *)to);

@@ -50,8 +50,8 @@ struct weight {
 	void *owned;
 	bool reorder;
 	struct dnn_md from, to;
-	struct kerf_direct tiles; /* packed for these when they have code, */
-	int winograd;             /* as transformed weights when that has a size */
+	struct kerf_direct tiles;           /* packed for these when they have code, */
+	struct kerf_winograd_form winograd; /* transformed when that has a size */
 };
 
 /* A tensor whose `rows` of `length` floats are written into the output of a concatenation (join.c). */
@@ -235,7 +235,7 @@ struct builder {
 	enum kerf_precision precision;
 	const struct kerf_range *ranges;
 	bool *narrow; /* per node: multiplies in that precision */
-	int *winograd; /* per node: size of the tiles, or 0 */
+	struct kerf_winograd_form *winograd; /* per node */
 	int capacity_steps, capacity_places, capacity_weights, capacity_joins;
 };
 
@@ -329,16 +329,16 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
 /* direct.c: inner products of a few rows; oneDNN's sums depend on the number of threads, ours never do. */
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y);
-/* lower_winograd.c: which nodes are convolved so, and by which tiles; */
+/* lower_winograd.c: which nodes are convolved so, and in which form; */
 int kerf_winograd_decide(struct builder *b);
 /* one of them. */
 int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residual);
 /* winograd.c: the matrix product of a point; */
 struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc);
 /* bytes of its weights, more than in the file; */
-size_t kerf_winograd_bytes(int size, const struct kerf_direct *product);
-/* [O, I, 3, 3] as [point][group][I][channels of the group], for such tiles. */
-void kerf_winograd_pack(int size, const struct kerf_direct *product, const float *from, float *to);
+size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product);
+/* [O, I, taps, taps] as [point][group][I][channels of the group], for such tiles. */
+void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *product, const float *from, float *to);
 /* join.c: whether all that the node being lowered writes goes into one concatenation of channels; */
 bool kerf_join_find(const struct builder *b, const struct kerf_node *n, struct join *j);
 /* where it writes then; j is kept. */

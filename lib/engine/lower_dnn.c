@@ -367,7 +367,7 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
 		rc = require_constant(b, n->inputs[2], "bias values");
-	if (rc == 0 && b->winograd[b->node])
+	if (rc == 0 && b->winograd[b->node].size)
 		return kerf_lower_winograd(b, n, residual);
 	if (rc == 0 && !b->narrow[b->node] &&
 		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output],

@@ -10,11 +10,12 @@
 /* Transformed weights may make a network larger by a quarter, or by what is small beside the process. */
 #define SPARE_BYTES ((size_t)4 << 20)
 
-/* A node with these tiles rather than the next smaller ones. */
+/* A node in this form rather than in the one before. */
 struct step_up {
-	int node, size;
-	size_t bytes;   /* that its weights grow by */
-	double saved;   /* products for each of them */
+	int node;
+	struct kerf_winograd_form before, form;
+	size_t bytes; /* that its weights grow by */
+	double saved; /* products for each of them */
 };
 
 static bool suits(const struct builder *b, int node)
@@ -24,32 +25,36 @@ static bool suits(const struct builder *b, int node)
 	if (n->op != KERF_OP_CONV || n->groups > 1 || b->narrow[node])
 		return false;
 	for (int i = 0; i < 2; i++)
-		if (n->kernel[i] != 3 || n->strides[i] != 1 || n->dilations[i] != 1)
+		if (n->kernel[i] != n->kernel[0] || n->strides[i] != 1 || n->dilations[i] != 1)
 			return false;
 	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
-	return w->data && w->dims[0] >= 16 && w->dims[1] >= 16 && KERF_MIN(y->dims[2], y->dims[3]) >= SMALL_IMAGE;
+	return (n->kernel[0] == 3 || n->kernel[0] == 5) && w->data && w->dims[0] >= 16 && w->dims[1] >= 16 &&
+		KERF_MIN(y->dims[2], y->dims[3]) >= SMALL_IMAGE;
 }
 
-static double products(const struct kerf_tensor *y, int size)
+/* Of an image, for each pair of channels. */
+static double products(const struct kerf_tensor *y, struct kerf_winograd_form f, int taps)
 {
-	const int64_t side = size + 2;
-
-	if (size == 0)
-		return 9 * (double)(y->dims[2] * y->dims[3]);
-	return (double)(side * side * ((y->dims[2] + size - 1) / size) * ((y->dims[3] + size - 1) / size));
+	if (f.size == 0)
+		return (double)(taps * taps * y->dims[2] * y->dims[3]);
+	return (double)(f.side * f.side * ((y->dims[2] + f.size - 1) / f.size) * ((y->dims[3] + f.size - 1) / f.size));
 }
 
-/* From `before` to `size`, 0 being no tiles. */
-static struct step_up consider(const struct builder *b, int node, int before, int size)
+static struct step_up consider(
+	const struct builder *b, int node, struct kerf_winograd_form before, struct kerf_winograd_form form)
 {
 	const struct kerf_node *n = &b->g->nodes[node];
 	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
 	const struct kerf_direct product = kerf_winograd_product(w->dims[1], w->dims[0]);
-	const size_t small = before ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
-	const size_t bytes = kerf_winograd_bytes(size, &product) - small;
-	const double saved = (products(y, before) - products(y, size)) * (double)(y->dims[0] * w->dims[0] * w->dims[1]);
+	const size_t small = before.size ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
+	const size_t bytes = kerf_winograd_bytes(form, &product) - small;
+	const double saved = products(y, before, form.taps) - products(y, form, form.taps);
 
-	return (struct step_up){.node = node, .size = size, .bytes = bytes, .saved = saved / (double)bytes};
+	return (struct step_up){.node = node,
+		.before = before,
+		.form = form,
+		.bytes = bytes,
+		.saved = saved * (double)(y->dims[0] * w->dims[0] * w->dims[1]) / (double)bytes};
 }
 
 static int by_saving(const void *a, const void *b)
@@ -58,7 +63,7 @@ static int by_saving(const void *a, const void *b)
 
 	if (x->saved != y->saved)
 		return x->saved < y->saved ? 1 : -1;
-	return x->node != y->node ? x->node - y->node : x->size - y->size;
+	return x->node != y->node ? x->node - y->node : x->form.size - y->form.size;
 }
 
 static size_t spare_bytes(const struct kerf_graph *g)
@@ -72,6 +77,7 @@ static size_t spare_bytes(const struct kerf_graph *g)
 
 int kerf_winograd_decide(struct builder *b)
 {
+	static const struct kerf_winograd_form none, small = {2, 3, 4}, large = {4, 3, 6}, wide = {2, 5, 6};
 	const struct kerf_graph *g = b->g;
 	size_t spare = spare_bytes(g), n = 0;
 	struct step_up *steps;
@@ -85,18 +91,19 @@ int kerf_winograd_decide(struct builder *b)
 		if (!suits(b, node))
 			continue;
 		const struct kerf_tensor *y = &g->tensors[g->nodes[node].output];
-		steps[n++] = consider(b, node, 0, 2);
-		if (KERF_MIN(y->dims[2], y->dims[3]) >= LARGE_IMAGE)
-			steps[n++] = consider(b, node, 2, 4);
+		const bool is_wide = g->nodes[node].kernel[0] == wide.taps;
+		steps[n++] = consider(b, node, none, is_wide ? wide : small);
+		if (!is_wide && KERF_MIN(y->dims[2], y->dims[3]) >= LARGE_IMAGE)
+			steps[n++] = consider(b, node, small, large);
 	}
 	qsort(steps, n, sizeof(*steps), by_saving);
 	for (size_t i = 0; i < n; i++) {
 		const struct step_up *u = &steps[i];
 
-		if (u->bytes > spare || b->winograd[u->node] != u->size - 2)
+		if (u->bytes > spare || b->winograd[u->node].size != u->before.size)
 			continue;
 		spare -= u->bytes;
-		b->winograd[u->node] = u->size;
+		b->winograd[u->node] = u->form;
 	}
 	free(steps);
 	return 0;
@@ -114,17 +121,17 @@ static int64_t odd_lines(int64_t floats)
 	return (int64_t)((kerf_align_up((size_t)floats * sizeof(float)) / KERF_ALIGN) | 1) * KERF_ALIGN / (int64_t)sizeof(float);
 }
 
-static struct kerf_winograd describe(const struct kerf_direct *conv, int size, unsigned team)
+static struct kerf_winograd describe(const struct kerf_direct *conv, struct kerf_winograd_form f, unsigned team)
 {
 	struct kerf_winograd w = {
 		.code = conv->code == &kerf_direct_avx512 ? &kerf_winograd_avx512 : &kerf_winograd_avx2,
-		.size = size,
+		.form = f,
 		.conv = *conv,
 		.product = kerf_winograd_product(conv->ic, conv->oc),
-		.down = (conv->out_h + size - 1) / size,
-		.across = (conv->out_w + size - 1) / size,
+		.down = (conv->out_h + f.size - 1) / f.size,
+		.across = (conv->out_w + f.size - 1) / f.size,
 	};
-	const int64_t points = (size + 2) * (size + 2), patches = conv->n * w.down * w.across;
+	const int64_t points = f.side * f.side, patches = conv->n * w.down * w.across;
 	const int64_t bytes = points * (conv->ic + w.product.y_row) * (int64_t)sizeof(float);
 	const int64_t most = KERF_MAX(PART_PATCHES, PART_BYTES / bytes);
 
@@ -140,18 +147,20 @@ static struct kerf_winograd describe(const struct kerf_direct *conv, int size, u
 
 int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residual)
 {
-	const int size = b->winograd[b->node];
+	const struct kerf_winograd_form f = b->winograd[b->node];
 	struct own_conv own;
+	char name[32];
 	const int rc = kerf_lower_own_conv(b, n, residual, &own);
 
 	if (rc < 0)
 		return rc;
-	const struct kerf_winograd w = describe(&own.conv, size, b->e->team.threads);
-	struct weight *weights = kerf_lower_own_weights(b, n, &own, &w.product, kerf_winograd_bytes(size, &w.product));
+	const struct kerf_winograd w = describe(&own.conv, f, b->e->team.threads);
+	struct weight *weights = kerf_lower_own_weights(b, n, &own, &w.product, kerf_winograd_bytes(f, &w.product));
 	if (!weights)
 		return -ENOMEM;
-	weights->winograd = size;
-	struct step *s = kerf_lower_own_step(b, size == 4 ? "conv winograd4" : "conv winograd2", kerf_step_winograd, &own, w.room);
+	weights->winograd = f;
+	snprintf(name, sizeof(name), "conv winograd F(%d,%d)", f.size, f.taps);
+	struct step *s = kerf_lower_own_step(b, name, kerf_step_winograd, &own, w.room);
 	if (!s)
 		return -ENOMEM;
 	s->winograd = w;

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <omp.h>
 
-static int64_t points(int size)
+static int64_t points(struct kerf_winograd_form f)
 {
-	return (int64_t)(size + 2) * (size + 2);
+	return (int64_t)f.side * f.side;
 }
 
 struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc)
@@ -36,62 +36,64 @@ struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc)
 
 /* ---- weights ---- */
 
-size_t kerf_winograd_bytes(int size, const struct kerf_direct *product)
+size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product)
 {
-	return (size_t)(points(size) * product->y_row * product->ic) * sizeof(float);
+	return (size_t)(points(f) * product->y_row * product->ic) * sizeof(float);
 }
 
 #define PACK 16 /* output channels at once: a cache line */
 
-/* Three weights of each lane into the points of a line. */
-static void spread(int size, double g[3][PACK], double u[WINOGRAD_MAX_SIDE][PACK])
+/* The weights of a line, of each lane, into its points. */
+static void spread(struct kerf_winograd_form f, double g[WINOGRAD_MAX_TAPS][PACK], double u[WINOGRAD_MAX_SIDE][PACK])
 {
-	const double of_p = 1 / (2 * WINOGRAD_P2 * (WINOGRAD_P2 - WINOGRAD_Q2));
-	const double of_q = 1 / (2 * WINOGRAD_Q2 * (WINOGRAD_Q2 - WINOGRAD_P2));
+	const double p = WINOGRAD_P, q = WINOGRAD_Q, p2 = WINOGRAD_P2, q2 = WINOGRAD_Q2;
+	const double of_p = 1 / (2 * p2 * (p2 - q2)), of_q = 1 / (2 * q2 * (q2 - p2));
 
 	for (int l = 0; l < PACK; l++) {
 		const double a = g[0][l], b = g[1][l], c = g[2][l];
+		const double d = f.taps > 3 ? g[3][l] : 0, e = f.taps > 3 ? g[4][l] : 0;
 
-		if (size == 2) {
+		if (f.side == 4) {
 			u[0][l] = a;
 			u[1][l] = (a + c + b) / 2;
 			u[2][l] = (a + c - b) / 2;
 			u[3][l] = c;
 			continue;
 		}
-		u[0][l] = a * (1 / (WINOGRAD_P2 * WINOGRAD_Q2));
-		u[1][l] = (a + WINOGRAD_P2 * c + WINOGRAD_P * b) * of_p;
-		u[2][l] = (a + WINOGRAD_P2 * c - WINOGRAD_P * b) * of_p;
-		u[3][l] = (a + WINOGRAD_Q2 * c + WINOGRAD_Q * b) * of_q;
-		u[4][l] = (a + WINOGRAD_Q2 * c - WINOGRAD_Q * b) * of_q;
-		u[5][l] = c;
+		u[0][l] = a * (1 / (p2 * q2));
+		u[1][l] = (a + p2 * (c + p2 * e) + p * (b + p2 * d)) * of_p;
+		u[2][l] = (a + p2 * (c + p2 * e) - p * (b + p2 * d)) * of_p;
+		u[3][l] = (a + q2 * (c + q2 * e) + q * (b + q2 * d)) * of_q;
+		u[4][l] = (a + q2 * (c + q2 * e) - q * (b + q2 * d)) * of_q;
+		u[5][l] = f.taps > 3 ? e : c;
 	}
 }
 
 /* Up to PACK output channels from `lane` on, for input channel c: each point's lanes into its plane. */
-static void pack_channel(int size, const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t c,
-	int64_t plane, float *to)
+static void pack_channel(struct kerf_winograd_form f, const struct kerf_direct *d, const float *from, int64_t lane,
+	int64_t n_lanes, int64_t c, int64_t plane, float *to)
 {
-	const int side = size + 2;
-	double g[3][3][PACK] = {0}, half[WINOGRAD_MAX_SIDE][3][PACK], line[WINOGRAD_MAX_SIDE][PACK];
+	const int area = f.taps * f.taps;
+	double g[WINOGRAD_MAX_TAPS][WINOGRAD_MAX_TAPS][PACK] = {0}; /* columns of the window */
+	double half[WINOGRAD_MAX_SIDE][WINOGRAD_MAX_TAPS][PACK], line[WINOGRAD_MAX_SIDE][PACK];
 
 	for (int64_t l = 0; l < n_lanes && lane + l < d->oc; l++)
-		for (int k = 0; k < 9; k++)
-			g[k % 3][k / 3][l] = (double)from[((lane + l) * d->ic + c) * 9 + k];
-	for (int x = 0; x < 3; x++) {
-		spread(size, g[x], line);
-		for (int i = 0; i < side; i++)
+		for (int k = 0; k < area; k++)
+			g[k % f.taps][k / f.taps][l] = (double)from[((lane + l) * d->ic + c) * area + k];
+	for (int x = 0; x < f.taps; x++) {
+		spread(f, g[x], line);
+		for (int i = 0; i < f.side; i++)
 			memcpy(half[i][x], line[i], sizeof(line[i]));
 	}
-	for (int i = 0; i < side; i++) {
-		spread(size, half[i], line);
-		for (int j = 0; j < side; j++, to += plane)
+	for (int i = 0; i < f.side; i++) {
+		spread(f, half[i], line);
+		for (int j = 0; j < f.side; j++, to += plane)
 			for (int64_t l = 0; l < n_lanes; l++)
 				to[l] = (float)line[j][l];
 	}
 }
 
-void kerf_winograd_pack(int size, const struct kerf_direct *d, const float *from, float *to)
+void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *d, const float *from, float *to)
 {
 	const int64_t plane = d->y_row * d->ic;
 
@@ -100,7 +102,7 @@ void kerf_winograd_pack(int size, const struct kerf_direct *d, const float *from
 
 		for (int64_t c = 0; c < d->ic; c++, to += width)
 			for (int64_t at = 0; at < width; at += PACK)
-				pack_channel(size, d, from, start + at, KERF_MIN(width - at, PACK), c, plane, to + at);
+				pack_channel(f, d, from, start + at, KERF_MIN(width - at, PACK), c, plane, to + at);
 	}
 }
 
@@ -115,15 +117,15 @@ static struct patch find_patch(const struct kerf_winograd *w, int64_t i)
 {
 	return (struct patch){
 		.image = i / (w->down * w->across),
-		.y = i / w->across % w->down * w->size,
-		.x = i % w->across * w->size,
+		.y = i / w->across % w->down * w->form.size,
+		.x = i % w->across * w->form.size,
 	};
 }
 
 /* A patch that reaches beyond its image, with zeros there. */
 static void pad_patch(const struct kerf_winograd *w, const float *image, int64_t top, int64_t left, float *to)
 {
-	const int side = w->size + 2;
+	const int side = w->form.side;
 	const int64_t from = KERF_MAX(0, -left), end = KERF_MIN(side, w->conv.w - left);
 
 	for (int64_t y = top; y < top + side; y++, to += side * w->conv.ic) {
@@ -140,7 +142,7 @@ static void pad_patch(const struct kerf_winograd *w, const float *image, int64_t
 static void read_patch(const struct kerf_winograd *w, const float *x, int64_t i, float *room, float *to)
 {
 	const struct patch p = find_patch(w, i);
-	const int side = w->size + 2;
+	const int side = w->form.side;
 	const int64_t top = p.y - w->conv.pads[0], left = p.x - w->conv.pads[1];
 	const float *image = x + p.image * w->conv.h * w->conv.w * w->conv.ic;
 
@@ -157,7 +159,7 @@ static void write_patch(const struct kerf_winograd *w, const float *from, const 
 	const struct patch p = find_patch(w, i);
 
 	y += ((p.image * w->conv.out_h + p.y) * w->conv.out_w + p.x) * w->conv.y_row + w->conv.y_first;
-	w->code->output(w, from, bias, (int)KERF_MIN(w->size, w->conv.out_h - p.y), (int)KERF_MIN(w->size, w->conv.out_w - p.x), y);
+	w->code->output(w, from, bias, (int)KERF_MIN(w->form.size, w->conv.out_h - p.y), (int)KERF_MIN(w->form.size, w->conv.out_w - p.x), y);
 }
 
 /* The matrix product of each point, for so many patches. */
@@ -165,7 +167,7 @@ static void multiply(const struct kerf_winograd *w, const float *weights, const 
 {
 	const struct kerf_direct *d = &w->product;
 
-	for (int64_t point = 0; point < points(w->size); point++, x += w->x_point, y += w->y_point) {
+	for (int64_t point = 0; point < points(w->form); point++, x += w->x_point, y += w->y_point) {
 		for (int64_t group = 0; group < d->groups; group++) {
 			const int64_t channel = kerf_direct_first(d, group);
 			const int64_t width = kerf_direct_first(d, group + 1) - channel;
@@ -188,8 +190,8 @@ static void winograd_part(const struct step *s, float *const *data, int64_t from
 {
 	const struct kerf_winograd *w = &s->winograd;
 	const int64_t patches = w->conv.n * w->down * w->across;
-	float *x = data[4] + omp_get_thread_num() * w->room, *y = x + points(w->size) * w->x_point;
-	float *room = y + points(w->size) * w->y_point;
+	float *x = data[4] + omp_get_thread_num() * w->room, *y = x + points(w->form) * w->x_point;
+	float *room = y + points(w->form) * w->y_point;
 
 	for (int64_t part = from; part < to; part++) {
 		const int64_t first = patches * part / w->parts, end = patches * (part + 1) / w->parts;

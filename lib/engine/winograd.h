@@ -1,9 +1,10 @@
 /*
- * winograd: 3x3 convolution of stride 1 by Winograd's minimal filtering, F(4x4, 3x3) and F(2x2, 3x3). NHWC, one group.
+ * winograd: convolution of stride 1 by Winograd's minimal filtering, F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5). NHWC, one group.
  *
- * A patch of (size + 2)^2 inputs gives size^2 outputs. Patches and weights are transformed so that each of their points
- * is multiplied on its own: 36 products for 16 outputs instead of 144, or 16 for 4 instead of 36. For each point the
- * products over all patches and channels are one matrix product, which is the tiles' of direct.h.
+ * A patch of side^2 inputs gives size^2 outputs. Patches and weights are transformed so that each of their points is multiplied
+ * on its own: 36 products for 16 outputs instead of 144, 16 for 4 instead of 36, 36 for 4 instead of 100. For each point
+ * the products over all patches and channels are one matrix product, which is the tiles' of direct.h.
+ * A value that is not finite makes all outputs of its patch so.
  * A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016 (arXiv:1509.09308).
  */
 #pragma once
@@ -20,7 +21,13 @@
 #define WINOGRAD_Q2 (WINOGRAD_Q * WINOGRAD_Q)
 
 #define WINOGRAD_MAX_SIZE 4
-#define WINOGRAD_MAX_SIDE (WINOGRAD_MAX_SIZE + 2)
+#define WINOGRAD_MAX_TAPS 5
+#define WINOGRAD_MAX_SIDE 6
+
+/* F(size x size, taps x taps), of patches of side x side, size + taps - 1; all 0 for none. */
+struct kerf_winograd_form {
+	int size, taps, side;
+};
 
 struct kerf_winograd;
 
@@ -36,7 +43,7 @@ extern const struct kerf_winograd_code kerf_winograd_avx512, kerf_winograd_avx2;
 
 struct kerf_winograd {
 	const struct kerf_winograd_code *code;
-	int size;                       /* of the outputs of a patch: 4x4 or 2x2 */
+	struct kerf_winograd_form form;
 	struct kerf_direct conv;        /* its sizes, pads, output and limits */
 	struct kerf_direct product;     /* of one point: its places are patches, an output row has whole vectors */
 	int64_t down, across;           /* patches of an image */
