@@ -87,5 +87,5 @@ set_tests_properties(engine.ops_avx2 engine.split_avx2 PROPERTIES TIMEOUT 300 EN
 # ONNX's own cases (Debian's libonnx-testdata): 607 of 1.12's 1,072 pass.
 add_executable(conformance conformance/conformance.c)
 target_link_libraries(conformance kerf_engine kerf_onnx_pb m)
-add_test(NAME conformance COMMAND conformance /usr/share/libonnx-testdata/data -n 615)
+add_test(NAME conformance COMMAND conformance /usr/share/libonnx-testdata/data -n 628)
 set_tests_properties(conformance PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -355,6 +355,10 @@ static int (*const lower[KERF_OP_COUNT])(struct builder *, const struct kerf_nod
 	[KERF_OP_REDUCE] = kerf_lower_reduce,
 	[KERF_OP_LAYERNORM] = kerf_lower_layernorm,
 	[KERF_OP_DEPTH_TO_SPACE] = kerf_lower_depth_to_space,
+	[KERF_OP_EQUAL] = kerf_lower_binary,
+	[KERF_OP_LESS] = kerf_lower_binary,
+	[KERF_OP_LESS_EQUAL] = kerf_lower_binary,
+	[KERF_OP_MASK] = kerf_lower_binary,
 };
 
 static void find_last_uses(struct builder *b)

@@ -123,6 +123,10 @@ static void combine(enum kerf_op op, const float *pa, int64_t sa, const float *p
 	case KERF_OP_MAX: EACH(a > b || a != a ? a : b);
 	case KERF_OP_POW: EACH(powf(a, b));
 	case KERF_OP_PRELU: EACH(a < 0 ? a * b : a);
+	case KERF_OP_EQUAL: EACH(a == b);
+	case KERF_OP_LESS: EACH(a < b);
+	case KERF_OP_LESS_EQUAL: EACH(a <= b);
+	case KERF_OP_MASK: EACH(b != 0 ? a : 0);
 	default: assert(!"not an operator of two operands");
 	}
 #undef EACH

@@ -191,6 +191,10 @@ const char *kerf_op_name(enum kerf_op op)
 		[KERF_OP_REDUCE] = "reduce",
 		[KERF_OP_LAYERNORM] = "layernorm",
 		[KERF_OP_DEPTH_TO_SPACE] = "depth_to_space",
+		[KERF_OP_EQUAL] = "equal",
+		[KERF_OP_LESS] = "less",
+		[KERF_OP_LESS_EQUAL] = "less_equal",
+		[KERF_OP_MASK] = "mask",
 	};
 
 	assert(op >= 0 && op < KERF_OP_COUNT);

@@ -66,6 +66,10 @@ enum kerf_op {
 	KERF_OP_PRELU, /* a, b: as ADD; a, or a * b where a < 0 */
 	KERF_OP_MATMUL, /* a [B,M,K], b [B,K,N] -> [B,M,N]; B of one of them may be 1 */
 	KERF_OP_DEPTH_TO_SPACE, /* x [N, kh*kw*C, H, W] -> [N, C, kh*H, kw*W] by .kernel: channel (y*kw + x)*C + c goes to (y, x) */
+	KERF_OP_EQUAL, /* a, b: as ADD; 1 where a is b, else 0 */
+	KERF_OP_LESS, /* likewise, where a < b */
+	KERF_OP_LESS_EQUAL, /* likewise, where a <= b */
+	KERF_OP_MASK, /* a, b: as ADD; a where b is not 0, else 0 */
 	KERF_OP_COUNT
 };
 

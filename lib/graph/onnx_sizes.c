@@ -213,6 +213,56 @@ static double condition(char kind, double a, double b)
 	}
 }
 
+/* A computed condition is 1 or 0 in f32; a constant one beside it becomes so. */
+static int condition_input(struct onnx_import *imp, const Onnx__NodeProto *n, int i, int *id)
+{
+	if (onnx_input(imp, n, i, id) < 0)
+		return -EINVAL;
+	if (imp->g->tensors[*id].dtype != KERF_F32)
+		*id = onnx_emit_cast(imp, n, *id, KERF_F32, false);
+	return KERF_MIN(*id, 0);
+}
+
+static int emit_not(struct onnx_import *imp, const Onnx__NodeProto *n, int condition, const char *suffix)
+{
+	void *zero;
+	const int id = onnx_new_constant(imp, n, onnx_node_name(n), KERF_F32, 0, NULL, &zero);
+
+	if (id < 0)
+		return id;
+	*(float *)zero = 0;
+	return onnx_emit_binary(imp, n, KERF_OP_EQUAL, condition, id, suffix);
+}
+
+static int compute_condition(struct onnx_import *imp, const Onnx__NodeProto *n, char kind, int count)
+{
+	int a, b = KERF_NONE;
+
+	if (condition_input(imp, n, 0, &a) < 0 || (count > 1 && condition_input(imp, n, 1, &b) < 0))
+		return -EINVAL;
+	switch (kind) {
+	case '=': return onnx_emit_binary(imp, n, KERF_OP_EQUAL, a, b, "");
+	case '<': return onnx_emit_binary(imp, n, KERF_OP_LESS, a, b, "");
+	case '>': return onnx_emit_binary(imp, n, KERF_OP_LESS, b, a, "");
+	case 'L': return onnx_emit_binary(imp, n, KERF_OP_LESS_EQUAL, a, b, "");
+	case 'G': return onnx_emit_binary(imp, n, KERF_OP_LESS_EQUAL, b, a, "");
+	case '&': return onnx_emit_binary(imp, n, KERF_OP_MUL, a, b, "");
+	case '|': return onnx_emit_binary(imp, n, KERF_OP_MAX, a, b, "");
+	default: break;
+	}
+	if (kind == '^')
+		a = onnx_emit_binary(imp, n, KERF_OP_EQUAL, a, b, "_same");
+	return a < 0 ? a : emit_not(imp, n, a, "");
+}
+
+/* Whether a node has to work it out for each frame. */
+static bool is_computed(const struct onnx_import *imp, const Onnx__NodeProto *n, int i)
+{
+	int id;
+
+	return onnx_input(imp, n, i, &id) == 0 && id >= 0 && !imp->g->tensors[id].data;
+}
+
 int onnx_import_condition(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	static const struct {
@@ -229,6 +279,8 @@ int onnx_import_condition(struct onnx_import *imp, const Onnx__NodeProto *n)
 	for (unsigned i = 0; i < KERF_ARRAY_LEN(kinds); i++)
 		if (strcmp(n->op_type, kinds[i].name) == 0)
 			kind = kinds[i].kind;
+	if (kind != '%' && (is_computed(imp, n, 0) || (count > 1 && is_computed(imp, n, 1))))
+		return compute_condition(imp, n, kind, count);
 	if (constant_inputs(imp, n, count, ids) < 0 || onnx_attr_int(imp, n, "fmod", &like_c) < 0 ||
 		broadcast_shape(imp, n, ids, count, &s) < 0)
 		return -EINVAL;
@@ -249,11 +301,29 @@ int onnx_import_condition(struct onnx_import *imp, const Onnx__NodeProto *n)
 	return id;
 }
 
+/* Each of the two where it counts and 0 elsewhere, and their sum: what is not finite stays on its side. */
+static int compute_where(struct onnx_import *imp, const Onnx__NodeProto *n)
+{
+	int condition, yes, no;
+
+	if (condition_input(imp, n, 0, &condition) < 0 || condition_input(imp, n, 1, &yes) < 0 || condition_input(imp, n, 2, &no) < 0)
+		return -EINVAL;
+	const int otherwise = emit_not(imp, n, condition, "_not");
+	if (otherwise < 0)
+		return otherwise;
+	yes = onnx_emit_binary(imp, n, KERF_OP_MASK, yes, condition, "_then");
+	no = yes < 0 ? yes : onnx_emit_binary(imp, n, KERF_OP_MASK, no, otherwise, "_else");
+	return no < 0 ? no : onnx_emit_binary(imp, n, KERF_OP_ADD, yes, no, "");
+}
+
 int onnx_import_where(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	int ids[3];
 	struct broadcast s;
 	void *to;
+
+	if (is_computed(imp, n, 0) || is_computed(imp, n, 1) || is_computed(imp, n, 2))
+		return compute_where(imp, n);
 
 	if (constant_inputs(imp, n, 3, ids) < 0 || broadcast_shape(imp, n, ids, 3, &s) < 0)
 		return -EINVAL;

