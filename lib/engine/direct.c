@@ -229,20 +229,29 @@ static bool suits_avx2(int64_t area, int64_t ic, int64_t oc, int64_t places)
 	return area > 1 || (ic >= 64 && places <= SMALL_IMAGE && places > code->places);
 }
 
+static bool suits(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joins)
+{
+	const struct kerf_direct_code *code = kerf_direct_code();
+
+	return code == &kerf_direct_avx512 ? suits_avx512(area, ic, oc, places, joins)
+	     : code			   ? suits_avx2(area, ic, oc, places)
+					   : false;
+}
+
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y)
 {
 	const struct kerf_direct_code *code = kerf_direct_code();
 
-	return code && x->n_dims == 2 && x->dims[0] <= code->places && y->dims[1] >= code->lanes;
+	if (!code || x->n_dims != 2)
+		return false;
+	if (x->dims[0] <= code->places)
+		return y->dims[1] >= code->lanes;
+	return suits(1, x->dims[1], y->dims[1], x->dims[0], false);
 }
 
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins)
 {
-	const struct kerf_direct_code *code = kerf_direct_code();
-	const int64_t area = (int64_t)n->kernel[0] * n->kernel[1], ic = x->dims[1], oc = y->dims[1];
-	const int64_t places = y->dims[2] * y->dims[3];
+	const int64_t area = (int64_t)n->kernel[0] * n->kernel[1];
 
-	if (!code || n->groups > 1)
-		return false;
-	return code == &kerf_direct_avx512 ? suits_avx512(area, ic, oc, places, joins) : suits_avx2(area, ic, oc, places);
+	return n->groups <= 1 && suits(area, x->dims[1], y->dims[1], y->dims[2] * y->dims[3], joins);
 }

@@ -327,7 +327,7 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 	const char *next, int64_t next_bytes);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine, which saves copying when it joins. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
-/* direct.c: inner products of a few rows; oneDNN's sums depend on the number of threads, ours never do. */
+/* direct.c: likewise for inner products; of a few rows always, as oneDNN's sums depend on the number of threads there. */
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y);
 /* lower_winograd.c: which nodes are convolved so, and in which form; */
 int kerf_winograd_decide(struct builder *b);

@@ -31,6 +31,8 @@ struct kerf_rows {
 	void (*to_bf16)(const float *x, uint16_t *y, size_t n);
 	/* x * inverse within lo and hi, whole numbers of 8 bits; nearest, ties to even; a NaN becomes lo. */
 	void (*to_int8)(const float *x, float inverse, float lo, float hi, uint8_t *y, size_t n);
+	/* Mean 0 and variance 1 (with epsilon added to the variance), then times scale, plus bias; either may be NULL. */
+	void (*normalise)(const float *x, const float *scale, const float *bias, float epsilon, float *y, size_t n);
 	/* y[c] = scale * sum over the window of x[c]; row sums first, then their sum. */
 	void (*average)(const struct kerf_window *w, const float *x, float *y, size_t n);
 	/* y[c] = the largest x[c] in the window */

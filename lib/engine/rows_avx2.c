@@ -1,6 +1,7 @@
 /* rows.inc in 8 lanes. */
 #include "engine/rows.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "engine/words_avx2.h"

@@ -1,6 +1,7 @@
 /* rows.inc in 16 lanes. */
 #include "engine/rows.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "engine/words_avx512.h"

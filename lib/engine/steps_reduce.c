@@ -116,28 +116,15 @@ void kerf_step_reduce(const struct step *s, float *const *data, unsigned team)
 
 /* ---- layer normalisation ---- */
 
-static void layernorm_row(const struct layernorm *l, const float *x, const float *scale, const float *bias, float *y)
-{
-	double sum = 0, squares = 0;
-
-	for (int64_t i = 0; i < l->len; i++)
-		sum += (double)x[i];
-	const double mean = sum / (double)l->len;
-	for (int64_t i = 0; i < l->len; i++)
-		squares += ((double)x[i] - mean) * ((double)x[i] - mean);
-	const double inverse = 1 / sqrt(squares / (double)l->len + (double)l->epsilon);
-	for (int64_t i = 0; i < l->len; i++)
-		y[i] = (float)(((double)x[i] - mean) * inverse) * (scale ? scale[i] : 1) + (bias ? bias[i] : 0);
-}
-
 static void layernorm_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
+	const struct kerf_rows *rows = kerf_rows();
 	const struct layernorm *l = &s->layernorm;
 	const float *scale = l->has_scale ? data[2] : NULL;
 	const float *bias = l->has_bias ? data[2 + l->has_scale] : NULL;
 
 	for (int64_t i = from; i < to; i++)
-		layernorm_row(l, data[1] + i * l->len, scale, bias, data[0] + i * l->len);
+		rows->normalise(data[1] + i * l->len, scale, bias, l->epsilon, data[0] + i * l->len, (size_t)l->len);
 }
 
 void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team)

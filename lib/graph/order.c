@@ -8,7 +8,8 @@
 /* Those that read and write either order: element by element, or by strides. */
 static bool is_indifferent(enum kerf_op op)
 {
-	return op == KERF_OP_TRANSPOSE || op == KERF_OP_RESHAPE || op == KERF_OP_ACT || op == KERF_OP_ADD || op == KERF_OP_MUL;
+	return op == KERF_OP_TRANSPOSE || op == KERF_OP_RESHAPE || op == KERF_OP_SLICE || op == KERF_OP_SOFTMAX ||
+		op == KERF_OP_ACT || op == KERF_OP_ADD || op == KERF_OP_MUL;
 }
 
 static void start_with_all(struct kerf_graph *g)
@@ -41,7 +42,7 @@ static bool make_node_agree(struct kerf_graph *g, const struct kerf_node *n)
 {
 	bool plain = g->tensors[n->output].plain, changed = false;
 
-	if (n->op == KERF_OP_TRANSPOSE || n->op == KERF_OP_RESHAPE || !is_indifferent(n->op) || !has_to_agree(g, n->output))
+	if (n->op == KERF_OP_TRANSPOSE || n->op == KERF_OP_RESHAPE || n->op == KERF_OP_SLICE || !is_indifferent(n->op) || !has_to_agree(g, n->output))
 		return false;
 	for (int j = 0; j < n->n_inputs; j++)
 		if (has_to_agree(g, n->inputs[j]))

@@ -176,6 +176,38 @@ static void test_windows(void)
 	CU_ASSERT_EQUAL((double)got[1][9], top);
 }
 
+static void test_normalise(void)
+{
+	float in[300], scale[300], bias[300], want[300], got[300];
+
+	for (int i = 0; i < 300; i++) {
+		in[i] = 5 + sinf((float)i * 1.7f);
+		scale[i] = 1 + (float)(i % 7) / 8;
+		bias[i] = (float)(i % 5) - 2;
+	}
+	for (size_t n = 1; n <= 300; n++) {
+		const bool has_scale = n % 3 > 0, has_bias = n % 2;
+		double mean = 0, variance = 0;
+
+		for (size_t i = 0; i < n; i++)
+			mean += (double)in[i] / (double)n;
+		for (size_t i = 0; i < n; i++)
+			variance += ((double)in[i] - mean) * ((double)in[i] - mean) / (double)n;
+		kerf_rows_scalar.normalise(in, has_scale ? scale : NULL, has_bias ? bias : NULL, 1e-3f, want, n);
+		for (size_t i = 0; i < n; i++) {
+			const double out = ((double)in[i] - mean) / sqrt(variance + 1e-3);
+			const double factor = has_scale ? (double)scale[i] : 1, shift = has_bias ? (double)bias[i] : 0;
+
+			CU_ASSERT_DOUBLE_EQUAL((double)want[i], out * factor + shift, 3e-5);
+		}
+		for (unsigned v = 0; kerf_rows_variant(v); v++) {
+			memset(got, 0, sizeof(got));
+			kerf_rows_variant(v)->normalise(in, has_scale ? scale : NULL, has_bias ? bias : NULL, 1e-3f, got, n);
+			CU_ASSERT(same_bits(want, got, n));
+		}
+	}
+}
+
 UNIT_MAIN("engine.rows", UNIT(test_act_has_same_bits_everywhere),
 	UNIT(test_binary_has_same_bits_everywhere), UNIT(test_in_place), UNIT(test_act_is_accurate),
-	UNIT(test_nan_stays_nan), UNIT(test_windows))
+	UNIT(test_nan_stays_nan), UNIT(test_windows), UNIT(test_normalise))
