@@ -113,23 +113,56 @@ void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to)
 	}
 }
 
-void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
-	const char *next, int64_t next_bytes)
+/* Whether outputs first to last of a dimension see the image through this tap. */
+static bool sees(int64_t first, int64_t last, int tap, int stride, int dilation, int pad, int64_t size)
+{
+	const int64_t at = (int64_t)tap * dilation - pad;
+
+	return last * stride + at >= 0 && first * stride + at < size;
+}
+
+/* The taps that see only pads from all output places of these rows and columns. */
+static uint64_t find_skip(const struct kerf_direct *d, const int64_t rows[2], const int64_t columns[2])
+{
+	uint64_t skip = 0;
+
+	for (int ky = 0, tap = 0; ky < d->kernel[0]; ky++) {
+		const bool row = sees(rows[0], rows[1], ky, d->strides[0], d->dilations[0], d->pads[0], d->h);
+
+		for (int kx = 0; kx < d->kernel[1] && tap < 64; kx++, tap++)
+			if (!row || !sees(columns[0], columns[1], kx, d->strides[1], d->dilations[1], d->pads[1], d->w))
+				skip |= (uint64_t)1 << tap;
+	}
+	return skip;
+}
+
+void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, int64_t row, float *y,
+	int64_t count, const char *next, int64_t next_bytes)
 {
 	const int64_t tiles = ceil_div(count, d->code->places), window = t->n_inputs * d->kernel[0] * d->kernel[1];
-	int64_t ox = 0;
+	int64_t ox = 0, oy = row;
 
 	t->fetch_step = ceil_div(next_bytes, tiles * window);
 	for (int64_t i = 0; i < tiles; i++) {
 		t->places = (int)(count * (i + 1) / tiles - count * i / tiles);
 		t->fetch = next + i * window * t->fetch_step;
+		int64_t rows[2] = {oy, oy}, columns[2] = {ox, ox + t->places - 1};
 		for (int p = 0; p < t->places; p++, y += d->y_row) {
 			t->x[p] = x + ox * d->strides[1] * d->ic;
 			t->y[p] = y;
 			if (++ox == d->out_w) {
 				ox = 0;
 				x += d->strides[0] * d->row;
+				oy++;
 			}
+		}
+		if (d->padded) {
+			if (columns[1] >= d->out_w) {
+				rows[1] = rows[0] + columns[1] / d->out_w;
+				columns[0] = 0;
+				columns[1] = d->out_w - 1;
+			}
+			t->skip = find_skip(d, rows, columns);
 		}
 		d->code->run(d, t);
 	}
@@ -186,7 +219,7 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 			t.bias = t.first ? data[3] + channel : NULL;
 			t.last = c + t.n_inputs == d->ic;
 			const int64_t length = t.n_inputs * (next - channel) * area;
-			kerf_direct_run(d, &t, x + c, y + top * d->out_w * d->y_row, (end - top) * d->out_w,
+			kerf_direct_run(d, &t, x + c, top, y + top * d->out_w * d->y_row, (end - top) * d->out_w,
 				(const char *)(t.weights + length), length * (int64_t)sizeof(float));
 			t.weights += length;
 		}

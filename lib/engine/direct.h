@@ -54,6 +54,7 @@ struct kerf_direct_tile {
 	int n_inputs;
 	const float *weights, *bias; /* no bias: zeros */
 	bool first, last;  /* of the blocks */
+	uint64_t skip;     /* taps of the window that see only pads: bit ky * kernel[1] + kx */
 	const char *fetch; /* memory to fetch ahead, so many bytes for each input channel and place of the window */
 	int64_t fetch_step;
 };

@@ -320,11 +320,11 @@ int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
 /* direct.c: [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], zeros up to whole vectors. */
 void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);
 /*
- * direct.c: so many places, row by row from the first of x and y on, in tiles that are about as large, for one block of input
- * channels; what `next` points to is fetched by the way.
+ * direct.c: so many places, row by row from the first of x and y on, which is at the beginning of this output row, in tiles that
+ * are about as large, for one block of input channels; what `next` points to is fetched by the way.
  */
-void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
-	const char *next, int64_t next_bytes);
+void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, int64_t row, float *y,
+	int64_t count, const char *next, int64_t next_bytes);
 /* direct.c: whether that is faster than oneDNN for this convolution on this machine, which saves copying when it joins. */
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins);
 /* direct.c: likewise for inner products; of a few rows always, as oneDNN's sums depend on the number of threads there. */

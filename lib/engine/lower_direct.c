@@ -25,6 +25,8 @@ static int add_bias(struct builder *b, const struct kerf_direct *d, const struct
 		return -ENOMEM;
 	if (id >= 0)
 		memcpy(to, b->g->tensors[id].data, (size_t)d->oc * sizeof(float));
+	for (int64_t c = 0; c < d->oc; c++)
+		to[c] += 0.0f; /* -0 would tell whether products with pads were added or left out */
 	return 0;
 }
 

@@ -180,7 +180,7 @@ static void multiply(const struct kerf_winograd *w, const float *weights, const 
 			};
 
 			weights += width * d->ic;
-			kerf_direct_run(d, &t, x, y + channel, count, (const char *)weights,
+			kerf_direct_run(d, &t, x, 0, y + channel, count, (const char *)weights,
 				width * d->ic * (int64_t)sizeof(float));
 		}
 	}

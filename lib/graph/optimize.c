@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A fold gives a node at most new weights and a new bias of its own. */
-#define NEW_TENSORS_PER_NODE 2
+/* A fold gives a node at most new weights and a new bias of its own, cropping new weights again. */
+#define NEW_TENSORS_PER_NODE 3
 
 static bool alive(const struct rewrite *r, int node)
 {
@@ -240,6 +240,7 @@ static int run_passes(struct rewrite *r)
 		rewrite_fold_constants,
 		rewrite_remove_identities,
 		rewrite_fold_affine,
+		rewrite_crop_windows,
 		rewrite_fuse,
 		compact,
 		rewrite_choose_order,

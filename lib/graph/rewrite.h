@@ -42,6 +42,7 @@ int rewrite_add_constant(struct rewrite *r, const char *name, int n_dims, const 
 int rewrite_fold_constants(struct rewrite *r);
 int rewrite_remove_identities(struct rewrite *r);
 int rewrite_fold_affine(struct rewrite *r);
+int rewrite_crop_windows(struct rewrite *r);
 int rewrite_fuse(struct rewrite *r);
 /* Behind all that changes nodes. */
 int rewrite_choose_order(struct rewrite *r);
