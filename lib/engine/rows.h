@@ -33,6 +33,8 @@ struct kerf_rows {
 	void (*to_int8)(const float *x, float inverse, float lo, float hi, uint8_t *y, size_t n);
 	/* Mean 0 and variance 1 (with epsilon added to the variance), then times scale, plus bias; either may be NULL. */
 	void (*normalise)(const float *x, const float *scale, const float *bias, float epsilon, float *y, size_t n);
+	/* y[c] = the sum over t of weights[t] * x[indices[t] * n + c]; an index of -1 stands for n times this value. */
+	void (*blend)(const float *x, const int32_t *indices, const float *weights, size_t taps, float value, float *y, size_t n);
 	/* y[c] = scale * sum over the window of x[c]; row sums first, then their sum. */
 	void (*average)(const struct kerf_window *w, const float *x, float *y, size_t n);
 	/* y[c] = the largest x[c] in the window */

@@ -359,25 +359,43 @@ void kerf_step_pad(const struct step *s, float *const *data, unsigned team)
 	kerf_step_split(s, data, team, s->nest.extent[0], copy_part);
 }
 
+/* Single values, row by row. */
+static void gather_values(
+	const struct gather *g, const int32_t *indices, const float *x, float *y, int64_t from, int64_t to)
+{
+	while (from < to) {
+		const int64_t row = from / g->n_out, k = from % g->n_out, end = KERF_MIN(g->n_out, k + to - from);
+		const float *in = x + row * g->n_in;
+
+		for (int64_t i = k; i < end; i++)
+			y[row * g->n_out + i] = indices[i] < 0 ? g->value : in[indices[i]];
+		from += end - k;
+	}
+}
+
 static void gather_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
 	const struct gather *g = &s->gather;
+	const struct kerf_rows *rows = kerf_rows();
 	const int32_t *indices = (const int32_t *)(const void *)data[2];
 	const float *weights = s->n_operands > 3 ? data[3] : NULL;
 
+	if (g->inner == 1 && !weights) {
+		gather_values(g, indices, data[1], data[0], from, to);
+		return;
+	}
 	for (int64_t i = from; i < to; i++) {
 		const int64_t at = i % g->n_out * g->taps;
 		const float *x = data[1] + i / g->n_out * g->n_in * g->inner;
 		float *y = data[0] + i * g->inner;
 
-		if (!weights && indices[at] >= 0)
+		if (weights)
+			rows->blend(x, indices + at, weights + at, (size_t)g->taps, g->value, y, (size_t)g->inner);
+		else if (indices[at] >= 0)
 			memcpy(y, x + indices[at] * g->inner, (size_t)g->inner * sizeof(*y));
 		else
 			for (int64_t k = 0; k < g->inner; k++)
-				y[k] = weights ? 0 : g->value;
-		for (int t = 0; weights && t < g->taps; t++)
-			for (int64_t k = 0; k < g->inner; k++)
-				y[k] += weights[at + t] * (indices[at + t] < 0 ? g->value : x[indices[at + t] * g->inner + k]);
+				y[k] = g->value;
 	}
 }
 

@@ -70,7 +70,7 @@ static int crop_node(struct rewrite *r, struct kerf_node *n)
 		return kerf_err_set(r->err, -ENOMEM, "node %s: out of memory", n->name);
 	const int64_t dims[4] = {w->dims[0], w->dims[1], s[0].count, s[1].count};
 	snprintf(name, sizeof(name), "%.200s/cropped_weights", n->name);
-	const int id = rewrite_add_constant(r, name, 4, dims, data);
+	const int id = rewrite_add_constant(r, name, KERF_F32, 4, dims, data);
 	if (id < 0)
 		return id;
 	for (int i = 0; i < 2; i++) {

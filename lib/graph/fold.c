@@ -422,7 +422,7 @@ static int own_constant(struct rewrite *r, const struct kerf_node *node, int id,
 	memcpy(data, t.data, bytes);
 	snprintf(name, sizeof(name), "%.200s/folded_%s", node->name, what);
 	r->uses[id]--;
-	return rewrite_add_constant(r, name, t.n_dims, t.dims, data);
+	return rewrite_add_constant(r, name, KERF_F32, t.n_dims, t.dims, data);
 }
 
 /* The bias of `node` as its own constant; zeros if it had none. */
@@ -436,7 +436,7 @@ static int own_bias(struct rewrite *r, struct kerf_node *node, int64_t channels)
 	if (!zeros)
 		return no_memory(r, node->name);
 	snprintf(name, sizeof(name), "%.200s/folded_bias", node->name);
-	return rewrite_add_constant(r, name, 1, &channels, zeros);
+	return rewrite_add_constant(r, name, KERF_F32, 1, &channels, zeros);
 }
 
 static void scale_weights(const struct affine *a, float *weights, int64_t row, float *bias)

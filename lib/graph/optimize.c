@@ -101,10 +101,10 @@ void rewrite_absorb(struct rewrite *r, struct kerf_node *by, struct kerf_node *n
 	kill_node(r, n);
 }
 
-int rewrite_add_constant(struct rewrite *r, const char *name, int n_dims, const int64_t *dims,
+int rewrite_add_constant(struct rewrite *r, const char *name, enum kerf_dtype dtype, int n_dims, const int64_t *dims,
 	void *data)
 {
-	int id = kerf_graph_add_constant(r->g, name, KERF_F32, n_dims, dims, data);
+	int id = kerf_graph_add_constant(r->g, name, dtype, n_dims, dims, data);
 
 	if (id < 0) {
 		free(data);
@@ -239,6 +239,7 @@ static int run_passes(struct rewrite *r)
 		start,
 		rewrite_fold_constants,
 		rewrite_remove_identities,
+		rewrite_fold_shuffles,
 		rewrite_fold_affine,
 		rewrite_crop_windows,
 		rewrite_fuse,

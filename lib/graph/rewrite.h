@@ -35,12 +35,13 @@ void rewrite_bypass(struct rewrite *r, struct kerf_node *n, int to);
 /* Node `by` computes the output of n, its only reader, from now on; n goes away. */
 void rewrite_absorb(struct rewrite *r, struct kerf_node *by, struct kerf_node *n);
 /* Adds a constant with one use; takes data (also when it fails). The id or -errno. */
-int rewrite_add_constant(struct rewrite *r, const char *name, int n_dims, const int64_t *dims,
+int rewrite_add_constant(struct rewrite *r, const char *name, enum kerf_dtype dtype, int n_dims, const int64_t *dims,
 	void *data);
 
 /* The passes, in the order in which they run. All return 0 or -errno. */
 int rewrite_fold_constants(struct rewrite *r);
 int rewrite_remove_identities(struct rewrite *r);
+int rewrite_fold_shuffles(struct rewrite *r);
 int rewrite_fold_affine(struct rewrite *r);
 int rewrite_crop_windows(struct rewrite *r);
 int rewrite_fuse(struct rewrite *r);

@@ -176,6 +176,27 @@ static void test_windows(void)
 	CU_ASSERT_EQUAL((double)got[1][9], top);
 }
 
+static void test_blend_has_same_bits_everywhere(void)
+{
+	static const int32_t indices[] = {3, -1, 0, 2};
+	static const float weights[] = {0.25f, 1.5f, -0.75f, 0.1f};
+	float in[4 * 70], want[70], got[70];
+
+	for (int i = 0; i < 4 * 70; i++)
+		in[i] = cosf((float)i);
+	for (size_t n = 1; n <= 70; n++) {
+		kerf_rows_scalar.blend(in, indices, weights, 4, 2, want, n);
+		for (size_t k = 0; k < n; k++)
+			CU_ASSERT_DOUBLE_EQUAL((double)want[k],
+				0.25 * (double)in[3 * n + k] + 1.5 * 2 - 0.75 * (double)in[k] + 0.1 * (double)in[2 * n + k], 1e-6);
+		for (unsigned v = 0; kerf_rows_variant(v); v++) {
+			memset(got, 0, sizeof(got));
+			kerf_rows_variant(v)->blend(in, indices, weights, 4, 2, got, n);
+			CU_ASSERT(same_bits(want, got, n));
+		}
+	}
+}
+
 static void test_normalise(void)
 {
 	float in[300], scale[300], bias[300], want[300], got[300];
@@ -210,4 +231,5 @@ static void test_normalise(void)
 
 UNIT_MAIN("engine.rows", UNIT(test_act_has_same_bits_everywhere),
 	UNIT(test_binary_has_same_bits_everywhere), UNIT(test_in_place), UNIT(test_act_is_accurate),
-	UNIT(test_nan_stays_nan), UNIT(test_windows), UNIT(test_normalise))
+	UNIT(test_nan_stays_nan), UNIT(test_windows), UNIT(test_blend_has_same_bits_everywhere),
+	UNIT(test_normalise))

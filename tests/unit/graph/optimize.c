@@ -386,6 +386,53 @@ static void test_pad_becomes_conv_pads(void)
 	kerf_graph_free(s.g);
 }
 
+/* Rows from far outside are left out, columns that reach the last two places stay. */
+static void test_taps_that_see_pads_are_cropped(void)
+{
+	struct sketch s = sketch_begin(2, 3, 5, 7);
+	struct kerf_node conv = {.op = KERF_OP_CONV, .dilations = {6, 5}, .pads = {6, 5, 6, 5}};
+	int w = sketch_constant(&s, 4, (int64_t[]){4, 3, 3, 3}, 0, 0.5f);
+	int x = sketch_node(&s, "far", conv, s.g->input, w);
+
+	conv.pads[0] = 3; /* the first row of the window stays: its pads would become negative */
+	conv.pads[2] = 8;
+	w = sketch_constant(&s, 4, (int64_t[]){2, 4, 3, 3}, 0, 0.5f);
+	s.g->output = sketch_node(&s, "uneven", conv, x, w);
+	CU_ASSERT_EQUAL(optimise(s.g), 2);
+	const struct kerf_node *n = &s.g->nodes[0];
+	CU_ASSERT(n->kernel[0] == 1 && n->kernel[1] == 3);
+	CU_ASSERT(n->pads[0] == 0 && n->pads[2] == 0 && n->pads[1] == 5 && n->pads[3] == 5);
+	CU_ASSERT_EQUAL(s.g->tensors[n->inputs[1]].dims[2], 1);
+	n = &s.g->nodes[1];
+	CU_ASSERT(n->kernel[0] == 2 && n->kernel[1] == 3 && n->pads[0] == 3 && n->pads[2] == 2);
+	kerf_graph_free(s.g);
+}
+
+/* Two groups of three channels; one half goes on backwards, the other as it is. */
+static void test_channel_shuffle_is_a_gather(void)
+{
+	struct sketch s = sketch_begin(2, 6, 3, 4);
+	struct kerf_node half = {.op = KERF_OP_SLICE, .steps = {1, 1, 1, 1}, .counts = {2, 3, 3, 4}};
+	int x = sketch_reshape(&s, "split", s.g->input, 5, (int64_t[]){2, 2, 3, 3, 4});
+	x = sketch_transpose(&s, "swap", x, (int[]){0, 2, 1, 3, 4});
+	x = sketch_reshape(&s, "back", x, 4, (int64_t[]){2, 6, 3, 4});
+	int first = sketch_node(&s, "first", half, x, -1);
+	half.starts[1] = 5;
+	half.steps[1] = -1;
+	s.g->output = sketch_add(&s, "sum", first, sketch_node(&s, "second", half, x, -1));
+	CU_ASSERT_EQUAL(optimise(s.g), 3);
+	CU_ASSERT(s.g->nodes[0].op == KERF_OP_GATHER && s.g->nodes[1].op == KERF_OP_GATHER);
+	kerf_graph_free(s.g);
+
+	/* Another order of the five dimensions is no shuffle. */
+	s = sketch_begin(2, 6, 3, 4);
+	x = sketch_reshape(&s, "split", s.g->input, 5, (int64_t[]){2, 3, 2, 3, 4});
+	x = sketch_transpose(&s, "swap", x, (int[]){0, 2, 1, 4, 3});
+	s.g->output = sketch_reshape(&s, "back", x, 4, (int64_t[]){2, 6, 3, 4});
+	CU_ASSERT_EQUAL(optimise(s.g), 3);
+	kerf_graph_free(s.g);
+}
+
 /* The constant's way into the weights: reshape, transpose, scale, shift. */
 static void test_constants_are_folded(void)
 {
@@ -671,7 +718,7 @@ UNIT_MAIN("optimize", UNIT(test_conv_bn_relu_is_one_node),
 	UNIT(test_gate_of_another_tensor_stays),
 	UNIT(test_transposes_merge_in_order), UNIT(test_identity_at_the_start),
 	UNIT(test_silu_with_shared_gate), UNIT(test_two_activations), UNIT(test_output_is_a_reader),
-	UNIT(test_pad_becomes_conv_pads), UNIT(test_constants_are_folded),
+	UNIT(test_pad_becomes_conv_pads), UNIT(test_taps_that_see_pads_are_cropped), UNIT(test_channel_shuffle_is_a_gather), UNIT(test_constants_are_folded),
 	UNIT(test_identities_are_removed), UNIT(test_near_identities_stay),
 	UNIT(test_transpose_of_vector_is_reshape), UNIT(test_identity_at_the_end),
 	UNIT(test_dead_nodes_go), UNIT(test_random_graphs_compute_the_same),

@@ -289,6 +289,22 @@ static inline void reference_slice(const struct reference *r, float *to)
 	}
 }
 
+/* Without weights and without indices of -1. */
+static inline void reference_gather(const struct reference *r, float *to)
+{
+	const struct kerf_tensor *in = &r->g->tensors[r->n->inputs[0]], *out = &r->g->tensors[r->n->output];
+	const int64_t *table = r->g->tensors[r->n->inputs[1]].data;
+	int64_t inner = 1, i = 0;
+
+	for (int d = r->n->axis + 1; d < out->n_dims; d++)
+		inner *= out->dims[d];
+	const int64_t n_in = in->dims[r->n->axis], n_out = out->dims[r->n->axis];
+	for (int64_t row = 0; row < kerf_tensor_elements(out) / (n_out * inner); row++)
+		for (int64_t k = 0; k < n_out; k++)
+			for (int64_t c = 0; c < inner; c++)
+				to[i++] = r->v[r->n->inputs[0]][(row * n_in + table[k]) * inner + c];
+}
+
 static inline void reference_node(const struct reference *r, float *to)
 {
 	const struct kerf_node *n = r->n;
@@ -313,6 +329,7 @@ static inline void reference_node(const struct reference *r, float *to)
 	case KERF_OP_TRANSPOSE: reference_transpose(r, to); break;
 	case KERF_OP_PAD: reference_pad(r, to); break;
 	case KERF_OP_SLICE: reference_slice(r, to); break;
+	case KERF_OP_GATHER: reference_gather(r, to); break;
 	default: abort(); /* no graph of these tests has one */
 	}
 	const float *residual = n->residual >= 0 ? r->v[n->residual] : NULL;
