@@ -194,6 +194,7 @@ int onnx_import_conv(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_conv_transpose(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_depth_to_space(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_div(struct onnx_import *imp, const Onnx__NodeProto *n);
+int onnx_import_einsum(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_expand(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_flatten(struct onnx_import *imp, const Onnx__NodeProto *n);
 int onnx_import_gather(struct onnx_import *imp, const Onnx__NodeProto *n);

@@ -120,6 +120,7 @@ const struct onnx_operator *onnx_find_operator(const Onnx__NodeProto *n)
 		{"DequantizeLinear", 2, 3, NULL},
 		{"Div", 2, 2, onnx_import_div},
 		{"Dropout", 1, 3, NULL},
+		{"Einsum", 1, 2, onnx_import_einsum},
 		{"Elu", 1, 1, onnx_import_act},
 		{"Equal", 2, 2, onnx_import_condition},
 		{"Erf", 1, 1, onnx_import_act},

@@ -111,8 +111,8 @@ static void test_refusals(void)
 			"cycle"},
 		/* Operators. */
 		{"in x 1,4; node Relu ok x a; node GridSample up a b; node Det s b c; node GridSample u2 c d; "
-		 "node Einsum e d y; out y",
-			"node up|operator GridSample|also: Det, Einsum"},
+		 "node Unique e d y; out y",
+			"node up|operator GridSample|also: Det, Unique"},
 		/* Functions and arithmetic. */
 		{"in x 1,4; node Gelu g x y approximate=tanh; out y", "node g|tanh"},
 		{"in x 1,4; node ArgMax a x y axis=2; out y", "node a|axis 2"},
@@ -122,6 +122,15 @@ static void test_refusals(void)
 		{"in x 1,4; f32 k 4; node InstanceNormalization l x,k,k y; out y", "node l|at least 3"},
 		{"in x 1,4,5; f32 k 3; node InstanceNormalization l x,k,k y; out y", "node l|[3]|[4,1]"},
 		{"in x 1,4,5,5; node LRN l x y size=0; out y", "node l|size 0"},
+		{"in x 2,3,4; node Einsum e x y equation=abb->a; out y", "node e|abb->a|twice"},
+		{"in x 2,3,4; node Einsum e x y equation=ab->a; out y", "node e|dimensions of floats"},
+		{"in x 2,3,4; node Einsum e x,x y equation=abc,bad; out y", "node e|two sizes"},
+		{"in x 2,3,4; node Einsum e x y equation=abc->abd; out y", "node e|a letter of its own"},
+		{"in x 2,3,4; node Einsum e x,x y equation=abc,def,ghi; out y", "node e|more than two"},
+		{"in x 2,3,4; node Einsum e x y equation=...c->c; out y", "node e|letters, commas"},
+		{"in x 2,3,4; node Einsum e x y equation=abcdefg->a; out y", "node e|too many"},
+		{"in x 2,3,4; node Einsum e x y equation=abc,abc; out y", "node e|number of operands"},
+		{"in x 2,3,4; node Einsum e x,- y equation=abc,abc; out y", "node e|operand 1"},
 		/* Sizes and conditions. */
 		{"in x 1,4; node Shape s x t start=1 end=1; node Add a t,t y; out y", "node s|empty"},
 		{"in x 1,4; node Cast c x t to=7; out t", "node c|computed"},
