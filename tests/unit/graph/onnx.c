@@ -80,6 +80,21 @@ static void test_equivalents(void)
 			"in x 1,4,5,5; f32 w 4,2,3,3; f32 b 4; node Conv c x,w t group=2; f32 b2 "
 			"4,1,1; "
 			"node Add a b2,t y; out y"},
+		/* Conditions that are worked out for each frame. */
+		{"in x 2,3,4; f32 k 4; node Less l x,k c; node Where w c,x,k y; out y", "in x 2,3,4; f32 k 4; node Min m x,k y; out y"},
+		{"in x 2,3,4; f32 k 4; node Greater l x,k c; node Where w c,k,x y; out y", "in x 2,3,4; f32 k 4; node Min m x,k y; out y"},
+		{"in x 2,3,4; f32 k 4; node LessOrEqual l x,k c; node Not n c d; node Cast f d e to=1; node Mul m e,x y; out y",
+			"in x 2,3,4; f32 k 4; node Less l k,x d; node Cast f d e to=1; node Mul m e,x y; out y"},
+		{"in x 2,3,4; f32 k 4; node Less l x,k a; node Less m k,x b; node Or o a,b c; node Cast f c y to=1; out y",
+			"in x 2,3,4; f32 k 4; node Equal e x,k a; node Not n a c; node Cast f c y to=1; out y"},
+		{"in x 2,3,4; f32 k 4; node GreaterOrEqual l x,k a; node LessOrEqual m x,k b; node And o a,b c; node Cast f c y to=1; out y",
+			"in x 2,3,4; f32 k 4; node Equal e x,k c; node Cast f c y to=1; out y"},
+		{"in x 2,3,4; f32 k 4; node Less l x,k a; node Less m k,x b; node Xor o a,b c; node Cast f c y to=1; out y",
+			"in x 2,3,4; f32 k 4; node Equal e x,k a; node Not n a c; node Cast f c y to=1; out y"},
+		/* Einsum: a reordering, and a product of matrices. */
+		{"in x 2,3,4; node Einsum e x y equation=abc->cab; out y", "in x 2,3,4; node Transpose t x y perm=[2,0,1]; out y"},
+		{"in x 2,3,4; node Einsum e x,x y equation=abc,dbc->bad; out y",
+			"in x 2,3,4; node Transpose t x u perm=[1,0,2]; node Transpose s x v perm=[1,2,0]; node MatMul m u,v y; out y"},
 		/* Pools: ceil_mode as pads; a last window that would begin past the edge is
 		   dropped. */
 		{"in x 1,2,8,8; node MaxPool p x y kernel_shape=[3,3] strides=[2,2] ceil_mode=1; "

@@ -191,6 +191,36 @@ static inline int64_t reference_broadcast(const struct kerf_tensor *out,
 	return index;
 }
 
+static inline float reference_combine(enum kerf_op op, float x, float y)
+{
+	switch (op) {
+	case KERF_OP_ADD: return x + y;
+	case KERF_OP_PRELU: return x >= 0 ? x : x * y;
+	case KERF_OP_MIN: return x < y ? x : y;
+	case KERF_OP_MAX: return x > y ? x : y;
+	case KERF_OP_EQUAL: return x == y;
+	case KERF_OP_LESS: return x < y;
+	case KERF_OP_LESS_EQUAL: return x <= y;
+	case KERF_OP_MASK: return y != 0 ? x : 0;
+	default: return x * y;
+	}
+}
+
+static inline void reference_matmul(const struct reference *r, float *to)
+{
+	const struct kerf_tensor *a = &r->g->tensors[r->n->inputs[0]], *b = &r->g->tensors[r->n->inputs[1]];
+	const int64_t batches = a->dims[0], rows = a->dims[1], inner = a->dims[2], columns = b->dims[2];
+
+	for (int64_t i = 0; i < batches * rows * columns; i++) {
+		const float *x = r->v[r->n->inputs[0]] + i / columns * inner;
+		const float *y = r->v[r->n->inputs[1]] + i / (rows * columns) * inner * columns + i % columns;
+
+		to[i] = 0;
+		for (int64_t k = 0; k < inner; k++)
+			to[i] += x[k] * y[k * columns];
+	}
+}
+
 static inline void reference_binary(const struct reference *r, float *to)
 {
 	const struct kerf_tensor *t = r->g->tensors, *out = &t[r->n->output];
@@ -200,7 +230,7 @@ static inline void reference_binary(const struct reference *r, float *to)
 	for (int64_t i = 0; i < elements; i++) {
 		float x = r->v[a][reference_broadcast(out, &t[a], i)];
 		float y = r->v[b][reference_broadcast(out, &t[b], i)];
-		to[i] = r->n->op == KERF_OP_ADD ? x + y : r->n->op == KERF_OP_PRELU && x >= 0 ? x : x * y;
+		to[i] = reference_combine(r->n->op, x, y);
 	}
 }
 
@@ -316,7 +346,14 @@ static inline void reference_node(const struct reference *r, float *to)
 	case KERF_OP_BATCHNORM: reference_batchnorm(r, to); break;
 	case KERF_OP_ADD:
 	case KERF_OP_PRELU:
+	case KERF_OP_MIN:
+	case KERF_OP_MAX:
+	case KERF_OP_EQUAL:
+	case KERF_OP_LESS:
+	case KERF_OP_LESS_EQUAL:
+	case KERF_OP_MASK:
 	case KERF_OP_MUL: reference_binary(r, to); break;
+	case KERF_OP_MATMUL: reference_matmul(r, to); break;
 	case KERF_OP_MAXPOOL:
 	case KERF_OP_AVGPOOL: reference_pool(r, to); break;
 	case KERF_OP_GLOBAL_AVGPOOL: reference_global_pool(r, to); break;
