@@ -45,6 +45,7 @@ static const char later[] =
 	"f32 w5 2,1,2,2,2; node ConvTranspose c5 v4,w5 v8 strides=[2,1,1] output_padding=[1,0,0]; node Flatten fl x x2; f32 gw 144,4; "
 	"node Gemm ge x2,gw x3; node Gemm gf x2,gw,x3 x4 beta=0.5; i64 pb 2=2,-3; i64 pe 2=3,5; node Pow pi pb,pe pz; "
 	"node Less ls z1,z2 bo; node Not nt bo bn; node Xor xo bo,bn bx; node Where wh bx,z1,z2 x5; "
+	"node Einsum ei x2,x2 x6 equation=ab,cb->ca; out x6; "
 	"out x5; out y; out q; out d2; out g3; out g6; out v6; out v7; out v8; out x4";
 
 /* Every invariant of the public header that a damaged file could have broken. */
