@@ -271,15 +271,23 @@ static bool suits(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joi
 					   : false;
 }
 
+/* brgemm's inner products divide longer sums among threads: then ours, which are the same for any team. */
+#define LONG_SUM 1024
+
+/* With more weights than half a second cache brgemm waits for them, whatever the number of rows. */
+#define LARGE_WEIGHTS (256 << 10)
+
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y)
 {
 	const struct kerf_direct_code *code = kerf_direct_code();
+	const int64_t rows = x->dims[0], ic = x->dims[1], oc = y->dims[1];
 
 	if (!code || x->n_dims != 2)
 		return false;
-	if (x->dims[0] <= code->places)
-		return y->dims[1] >= code->lanes;
-	return suits(1, x->dims[1], y->dims[1], x->dims[0], false);
+	if (rows <= code->places)
+		return oc >= code->lanes || ic > LONG_SUM;
+	return suits(1, ic, oc, rows, false) ||
+		(code == &kerf_direct_avx512 && (ic > LONG_SUM || ic * oc > LARGE_WEIGHTS));
 }
 
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins)

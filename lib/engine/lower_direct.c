@@ -64,14 +64,14 @@ static void describe_conv(
 	d->row = (d->w + n->pads[1] + n->pads[3]) * d->ic;
 }
 
-/* An inner product is the convolution of a picture one pixel high, whose places are its rows. */
+/* An inner product is the convolution of a picture one pixel wide. */
 static void describe_gemm(struct kerf_direct *d, const struct kerf_tensor *x)
 {
-	d->n = d->h = d->out_h = 1;
-	d->w = d->out_w = x->dims[0];
+	d->n = d->w = d->out_w = 1;
+	d->h = d->out_h = x->dims[0];
 	for (int i = 0; i < 2; i++)
 		d->kernel[i] = d->strides[i] = d->dilations[i] = 1;
-	d->row = d->w * d->ic;
+	d->row = d->ic;
 }
 
 static struct kerf_direct describe(

@@ -541,42 +541,62 @@ static void test_team_is_bound(void)
 	kerf_graph_free(g);
 }
 
+/* Consumes the net. */
+static void check_teams(struct ref_net *net)
+{
+	const struct kerf_graph *g = net->g;
+	const struct kerf_tensor *out = &g->tensors[g->output];
+	float *values = random_input(net), *want = ref_alloc(kerf_tensor_bytes(out), 1);
+	double **exact = ref_run(g, values);
+	struct kerf_err err = {0};
+
+	for (unsigned threads = 1; threads <= 7; threads++) {
+		struct kerf_engine *e = kerf_engine_compile(g, &(struct kerf_engine_options){.threads = threads}, &err);
+
+		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+		struct kerf_context *c = kerf_context_create(e, &err);
+		ref_to_engine(&g->tensors[g->input], values, kerf_context_tensor(c, g->input));
+		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)g->n_nodes), 0);
+		CU_ASSERT(ref_error(out, kerf_context_tensor(c, g->output), exact[g->output]) < 1e-5);
+		if (threads == 1)
+			memcpy(want, kerf_context_tensor(c, g->output), kerf_tensor_bytes(out));
+		CU_ASSERT(output_equals(c, g, want));
+		kerf_context_free(c);
+		kerf_engine_free(e);
+	}
+	ref_free(g, exact);
+	free(values);
+	free(want);
+	kerf_graph_free(net->g);
+}
+
+static void add_inner_product(struct ref_net *net, int x, int64_t outputs)
+{
+	struct kerf_node fc = {.op = KERF_OP_GEMM, .n_inputs = 3};
+
+	fc.inputs[1] = ref_constant(net, 2, (int64_t[]){outputs, net->g->tensors[x].dims[1]}, -1, 1);
+	fc.inputs[2] = ref_constant(net, 1, (int64_t[]){outputs}, -1, 1);
+	ref_add(net, fc, x);
+}
+
 /* A device and a server with different teams give the same bits: also where few outputs are sums of many products. */
 static void test_any_team_gives_the_same_bits(void)
 {
 	struct ref_net net = ref_net_nchw(1, 32, 25, 24);
-	struct kerf_node wide = CONV(3, 1), fc = {.op = KERF_OP_GEMM, .n_inputs = 3},
-			 pool = {.op = KERF_OP_MAXPOOL, .kernel = {2, 2}, .strides = {2, 2}};
-	struct kerf_err err = {0};
-	float want[1000];
+	struct kerf_node wide = CONV(3, 1), pool = {.op = KERF_OP_MAXPOOL, .kernel = {2, 2}, .strides = {2, 2}};
 	int x = ref_add_conv(&net, wide, net.g->input, 40);
 
 	x = ref_add_conv(&net, wide, ref_add(&net, pool, x), 48);
 	x = ref_add_conv(&net, wide, ref_add(&net, pool, x), 48);
-	x = ref_add_reshape(&net, x, 2, (int64_t[]){1, 48 * 6 * 6});
-	fc.inputs[1] = ref_constant(&net, 2, (int64_t[]){1000, 48 * 6 * 6}, -1, 1);
-	fc.inputs[2] = ref_constant(&net, 1, (int64_t[]){1000}, -1, 1);
-	ref_add(&net, fc, x);
-	float *values = random_input(&net);
-	double **exact = ref_run(net.g, values);
-	for (unsigned threads = 1; threads <= 7; threads++) {
-		struct kerf_engine *e = kerf_engine_compile(net.g, &(struct kerf_engine_options){.threads = threads}, &err);
+	add_inner_product(&net, ref_add_reshape(&net, x, 2, (int64_t[]){1, 48 * 6 * 6}), 1000);
+	check_teams(&net);
 
-		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
-		struct kerf_context *c = kerf_context_create(e, &err);
-		ref_to_engine(&net.g->tensors[net.g->input], values, kerf_context_tensor(c, net.g->input));
-		CU_ASSERT_EQUAL(kerf_engine_run(c, 0, (unsigned)net.g->n_nodes), 0);
-		CU_ASSERT(ref_error(&net.g->tensors[net.g->output], kerf_context_tensor(c, net.g->output),
-				  exact[net.g->output]) < 1e-5);
-		if (threads == 1)
-			memcpy(want, kerf_context_tensor(c, net.g->output), sizeof(want));
-		CU_ASSERT(output_equals(c, net.g, want));
-		kerf_context_free(c);
-		kerf_engine_free(e);
-	}
-	ref_free(net.g, exact);
-	free(values);
-	kerf_graph_free(net.g);
+	net = ref_net_create(2, (int64_t[]){310, 1536});
+	add_inner_product(&net, net.g->input, 40);
+	check_teams(&net);
+	net = ref_net_create(2, (int64_t[]){3, 1536});
+	add_inner_product(&net, net.g->input, 4);
+	check_teams(&net);
 }
 
 /* ---- profile and fingerprint ---- */
