@@ -1,6 +1,7 @@
 /* Convolution by tiles (direct.h): bands of rows, padding, and which tiles a part goes through. */
 #include "engine/internal.h"
 
+#include <math.h>
 #include <omp.h>
 #include <xmmintrin.h>
 
@@ -35,6 +36,31 @@ int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group)
 	const int lanes = d->code->lanes;
 
 	return ceil_div(d->oc, lanes) * group / d->groups * lanes;
+}
+
+struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc)
+{
+	struct kerf_direct d = {
+		.code = kerf_direct_code(),
+		.n = 1,
+		.h = 1,
+		.w = 1,
+		.ic = ic,
+		.out_h = 1,
+		.out_w = INT64_MAX,
+		.oc = oc,
+		.block = ic,
+		.band = 1,
+		.kernel = {1, 1},
+		.strides = {1, 1},
+		.dilations = {1, 1},
+		.lo = -INFINITY,
+		.hi = INFINITY,
+	};
+
+	d.groups = kerf_direct_divide(&d, 1);
+	d.y_row = kerf_direct_first(&d, d.groups);
+	return d;
 }
 
 #define PACK 16 /* at once: a cache line of what is read, and of what is written with AVX-512 */

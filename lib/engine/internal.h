@@ -88,6 +88,13 @@ struct concat {
 	int n_inputs;                   /* that are not there already */
 };
 
+/* [batches, rows, inner] times [batches, inner, columns]; a batch of 0 floats is the same for all. */
+struct matmul {
+	int64_t batches, rows, inner, columns;
+	int64_t a_batch, b_batch, room; /* floats from batch to batch; what a thread needs */
+	struct kerf_direct product;     /* of a batch */
+};
+
 struct softmax {
 	int64_t outer, axis, inner;
 };
@@ -154,6 +161,7 @@ struct step {
 		struct gather gather;
 		struct reduce reduce;
 		struct layernorm layernorm;
+		struct matmul matmul;
 		struct kerf_depthwise depthwise;
 		struct kerf_direct direct;
 		struct kerf_winograd winograd;
@@ -164,7 +172,7 @@ struct step {
 	struct operand operands[KERF_MAX_INPUTS + 1];
 };
 
-/* Runs of steps.c, steps_reduce.c, direct.c and winograd.c */
+/* Runs of steps.c, steps_reduce.c, direct.c, matmul.c and winograd.c */
 void kerf_step_act(const struct step *s, float *const *data, unsigned team);
 void kerf_step_binary(const struct step *s, float *const *data, unsigned team);
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
@@ -179,6 +187,7 @@ void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_winograd(const struct step *s, float *const *data, unsigned team);
+void kerf_step_matmul(const struct step *s, float *const *data, unsigned team);
 void kerf_step_layernorm(const struct step *s, float *const *data, unsigned team);
 void kerf_step_narrow(const struct step *s, float *const *data, unsigned team);
 
@@ -296,6 +305,8 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n);
+#define OWN_ELEMENT_PRODUCTS 32 /* multiply-adds that take as long as an elementwise step's work on one element */
+
 /* lower_direct.c: what convolutions by our own loops have in common. */
 struct own_conv {
 	struct kerf_direct conv;    /* sizes, where the output lies, limits */
@@ -333,9 +344,9 @@ bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tenso
 int kerf_winograd_decide(struct builder *b);
 /* one of them. */
 int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residual);
-/* winograd.c: the matrix product of a point; */
-struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc);
-/* bytes of its weights, more than in the file; */
+/* direct.c: a product of matrices as a convolution whose places are rows; its output rows have whole vectors. */
+struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc);
+/* winograd.c: bytes of its weights, more than in the file; */
 size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product);
 /* [O, I, taps, taps] as [point][group][I][channels of the group], for such tiles. */
 void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *product, const float *from, float *to);

@@ -10,8 +10,6 @@
 /* A team divides rows down to so many places for each before it divides channels: a tile has as many as it takes then. */
 #define TEAM_PLACES 64
 
-#define ELEMENT_PRODUCTS 32 /* multiply-adds that take as long as an elementwise step's work on one element */
-
 /* Weights of a block of input channels and one group: they stay in the second cache beside the next one's. */
 #define BLOCK_TAPS 576
 
@@ -148,7 +146,7 @@ struct step *kerf_lower_own_step(
 
 	if (!s)
 		return NULL;
-	s->elements = s->elements * d->ic * d->kernel[0] * d->kernel[1] / ELEMENT_PRODUCTS;
+	s->elements = s->elements * d->ic * d->kernel[0] * d->kernel[1] / OWN_ELEMENT_PRODUCTS;
 	for (int i = 0; i < 4; i++)
 		kerf_lower_operand(s, own->operands[i]);
 	if (room) {

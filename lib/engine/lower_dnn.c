@@ -620,6 +620,35 @@ static int emit_matmul(struct builder *b, const struct dnn_op *op, struct operan
 	return rc;
 }
 
+/* By our own tiles (matmul.c). */
+static int emit_own_matmul(struct builder *b, const struct kerf_node *n, const struct operand x[2], struct operand y)
+{
+	const struct kerf_tensor *a = &b->g->tensors[n->inputs[0]], *w = &b->g->tensors[n->inputs[1]];
+	struct matmul m = {
+		.batches = b->g->tensors[n->output].dims[0],
+		.rows = a->dims[1],
+		.inner = a->dims[2],
+		.columns = w->dims[2],
+		.a_batch = a->dims[0] > 1 ? a->dims[1] * a->dims[2] : 0,
+		.b_batch = w->dims[0] > 1 ? w->dims[1] * w->dims[2] : 0,
+		.product = kerf_direct_product(a->dims[2], w->dims[2]),
+	};
+	struct step *s = kerf_lower_step(b, "matmul", kerf_step_matmul);
+
+	if (!s)
+		return -ENOMEM;
+	m.product.y_row = m.columns;
+	m.room = m.inner * m.product.code->vectors * m.product.code->lanes;
+	s->matmul = m;
+	s->elements = s->elements * m.inner / OWN_ELEMENT_PRODUCTS;
+	s->scratchpad_bytes = (size_t)m.room * sizeof(float) * b->e->team.threads;
+	kerf_lower_operand(s, y);
+	kerf_lower_operand(s, x[0]);
+	kerf_lower_operand(s, x[1]);
+	kerf_lower_operand(s, (struct operand){IN_SCRATCHPAD, 0});
+	return 0;
+}
+
 int kerf_lower_matmul(struct builder *b, const struct kerf_node *n)
 {
 	struct dnn_op op = {0};
@@ -632,6 +661,10 @@ int kerf_lower_matmul(struct builder *b, const struct kerf_node *n)
 		rc = kerf_lower_output(b, &y);
 	if (rc < 0)
 		return rc;
+	if (kerf_direct_code() == &kerf_direct_avx2) {
+		rc = emit_own_matmul(b, n, x, y);
+		return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+	}
 	dnnl_status_t status = describe_matmul(b->g, n, &op);
 	rc = status == dnnl_success ? emit_matmul(b, &op, x[0], x[1], y) : dnn_fail(b, status, "matrix product");
 	dnn_op_free(&op);

@@ -45,7 +45,7 @@ static struct step_up consider(
 {
 	const struct kerf_node *n = &b->g->nodes[node];
 	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
-	const struct kerf_direct product = kerf_winograd_product(w->dims[1], w->dims[0]);
+	const struct kerf_direct product = kerf_direct_product(w->dims[1], w->dims[0]);
 	const size_t small = before.size ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
 	const size_t bytes = kerf_winograd_bytes(form, &product) - small;
 	const double saved = products(y, before, form.taps) - products(y, form, form.taps);
@@ -127,7 +127,7 @@ static struct kerf_winograd describe(const struct kerf_direct *conv, struct kerf
 		.code = conv->code == &kerf_direct_avx512 ? &kerf_winograd_avx512 : &kerf_winograd_avx2,
 		.form = f,
 		.conv = *conv,
-		.product = kerf_winograd_product(conv->ic, conv->oc),
+		.product = kerf_direct_product(conv->ic, conv->oc),
 		.down = (conv->out_h + f.size - 1) / f.size,
 		.across = (conv->out_w + f.size - 1) / f.size,
 	};

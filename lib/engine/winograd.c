@@ -1,37 +1,11 @@
 /* Winograd's convolution (winograd.h): weights, patches with their pads, and what a part goes through. */
 #include "engine/internal.h"
 
-#include <math.h>
 #include <omp.h>
 
 static int64_t points(struct kerf_winograd_form f)
 {
 	return (int64_t)f.side * f.side;
-}
-
-struct kerf_direct kerf_winograd_product(int64_t ic, int64_t oc)
-{
-	struct kerf_direct d = {
-		.code = kerf_direct_code(),
-		.n = 1,
-		.h = 1,
-		.w = 1,
-		.ic = ic,
-		.out_h = 1,
-		.out_w = INT64_MAX,
-		.oc = oc,
-		.block = ic,
-		.band = 1,
-		.kernel = {1, 1},
-		.strides = {1, 1},
-		.dilations = {1, 1},
-		.lo = -INFINITY,
-		.hi = INFINITY,
-	};
-
-	d.groups = kerf_direct_divide(&d, 1);
-	d.y_row = kerf_direct_first(&d, d.groups);
-	return d;
 }
 
 /* ---- weights ---- */

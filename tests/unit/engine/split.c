@@ -597,6 +597,11 @@ static void test_any_team_gives_the_same_bits(void)
 	net = ref_net_create(2, (int64_t[]){3, 1536});
 	add_inner_product(&net, net.g->input, 4);
 	check_teams(&net);
+
+	net = ref_net_create(3, (int64_t[]){2, 33, 70});
+	x = ref_add_reshape(&net, net.g->input, 3, (int64_t[]){2, 70, 33});
+	ref_add_binary(&net, KERF_OP_MATMUL, net.g->input, x);
+	check_teams(&net);
 }
 
 /* ---- profile and fingerprint ---- */
