@@ -297,7 +297,7 @@ static bool suits(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joi
 					   : false;
 }
 
-/* brgemm's inner products divide longer sums among threads: then ours, which are the same for any team. */
+/* brgemm's inner products (with AVX2 from oneDNN 3 on) divide longer sums among threads: then ours, which are the same for any team. */
 #define LONG_SUM 1024
 
 /* With more weights than half a second cache brgemm waits for them, whatever the number of rows. */
@@ -312,8 +312,8 @@ bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tenso
 		return false;
 	if (rows <= code->places)
 		return oc >= code->lanes || ic > LONG_SUM;
-	return suits(1, ic, oc, rows, false) ||
-		(code == &kerf_direct_avx512 && (ic > LONG_SUM || ic * oc > LARGE_WEIGHTS));
+	return suits(1, ic, oc, rows, false) || ic > LONG_SUM ||
+		(code == &kerf_direct_avx512 && ic * oc > LARGE_WEIGHTS);
 }
 
 bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, bool joins)
