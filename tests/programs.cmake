@@ -84,7 +84,7 @@ add_test(NAME engine.ops_avx2 COMMAND test_engine_ops)
 add_test(NAME engine.split_avx2 COMMAND test_engine_split)
 set_tests_properties(engine.ops_avx2 engine.split_avx2 PROPERTIES TIMEOUT 300 ENVIRONMENT ONEDNN_MAX_CPU_ISA=AVX2)
 
-# ONNX's own cases (Debian's libonnx-testdata): 607 of 1.12's 1,072 pass.
+# ONNX's own cases (Debian's libonnx-testdata): 628 of 1.12's 1,072 pass.
 add_executable(conformance conformance/conformance.c)
 target_link_libraries(conformance kerf_engine kerf_onnx_pb m)
 add_test(NAME conformance COMMAND conformance /usr/share/libonnx-testdata/data -n 628)

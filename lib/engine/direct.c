@@ -297,7 +297,7 @@ static bool suits(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joi
 					   : false;
 }
 
-/* brgemm's inner products (with AVX2 from oneDNN 3 on) divide longer sums among threads: then ours, which are the same for any team. */
+/* brgemm (with AVX2 from oneDNN 3 on) divides longer sums among threads: then ours, which are the same for any team. */
 #define LONG_SUM 1024
 
 /* With more weights than half a second cache brgemm waits for them, whatever the number of rows. */

@@ -108,7 +108,8 @@ static void pad_patch(const struct kerf_winograd *w, const float *image, int64_t
 			continue;
 		}
 		memset(to, 0, (size_t)(from * w->conv.ic) * sizeof(*to));
-		memcpy(to + from * w->conv.ic, image + (y * w->conv.w + left + from) * w->conv.ic, (size_t)((end - from) * w->conv.ic) * sizeof(*to));
+		memcpy(to + from * w->conv.ic, image + (y * w->conv.w + left + from) * w->conv.ic,
+			(size_t)((end - from) * w->conv.ic) * sizeof(*to));
 		memset(to + end * w->conv.ic, 0, (size_t)((side - end) * w->conv.ic) * sizeof(*to));
 	}
 }
@@ -130,10 +131,12 @@ static void read_patch(const struct kerf_winograd *w, const float *x, int64_t i,
 
 static void write_patch(const struct kerf_winograd *w, const float *from, const float *bias, int64_t i, float *y)
 {
+	const struct kerf_direct *c = &w->conv;
 	const struct patch p = find_patch(w, i);
+	const int rows = (int)KERF_MIN(w->form.size, c->out_h - p.y), columns = (int)KERF_MIN(w->form.size, c->out_w - p.x);
 
-	y += ((p.image * w->conv.out_h + p.y) * w->conv.out_w + p.x) * w->conv.y_row + w->conv.y_first;
-	w->code->output(w, from, bias, (int)KERF_MIN(w->form.size, w->conv.out_h - p.y), (int)KERF_MIN(w->form.size, w->conv.out_w - p.x), y);
+	y += ((p.image * c->out_h + p.y) * c->out_w + p.x) * c->y_row + c->y_first;
+	w->code->output(w, from, bias, rows, columns, y);
 }
 
 /* The matrix product of each point, for so many patches. */

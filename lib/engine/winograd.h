@@ -12,8 +12,8 @@
 #include "engine/direct.h"
 
 /*
- * 6x6 patches are evaluated at 0, +-P, +-Q and infinity. Of the halves to quarters these give the smallest errors: a third of those of
- * the 1 and 2 of the paper (perf/NOTES.md). All of their powers below are exact in float.
+ * 6x6 patches are evaluated at 0, +-P, +-Q and infinity. Of the pairs tried these give the smallest errors, a third of those
+ * of the paper's 1 and 2 (perf/NOTES.md). Their powers below are exact in float.
  */
 #define WINOGRAD_P 0.6875
 #define WINOGRAD_Q 1.5

@@ -175,8 +175,9 @@ static int emit_product(struct onnx_import *imp, const Onnx__NodeProto *n, const
 	if (k.inputs[1] < 0)
 		return k.inputs[1];
 	k.inputs[0] = onnx_emit_reshape(imp, n, k.inputs[0], 3, (const int64_t[]){n_batch, n_left, n_summed}, "_rows");
-	k.inputs[1] = k.inputs[0] < 0 ? k.inputs[0]
-				      : onnx_emit_reshape(imp, n, k.inputs[1], 3, (const int64_t[]){n_batch, n_summed, n_right}, "_columns");
+	if (k.inputs[0] < 0)
+		return k.inputs[0];
+	k.inputs[1] = onnx_emit_reshape(imp, n, k.inputs[1], 3, (const int64_t[]){n_batch, n_summed, n_right}, "_columns");
 	if (k.inputs[1] < 0)
 		return k.inputs[1];
 	int y = onnx_emit(imp, n, &k, "_product");

@@ -306,7 +306,8 @@ static int compute_where(struct onnx_import *imp, const Onnx__NodeProto *n)
 {
 	int condition, yes, no;
 
-	if (condition_input(imp, n, 0, &condition) < 0 || condition_input(imp, n, 1, &yes) < 0 || condition_input(imp, n, 2, &no) < 0)
+	if (condition_input(imp, n, 0, &condition) < 0 || condition_input(imp, n, 1, &yes) < 0 ||
+		condition_input(imp, n, 2, &no) < 0)
 		return -EINVAL;
 	const int otherwise = emit_not(imp, n, condition, "_not");
 	if (otherwise < 0)

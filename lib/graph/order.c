@@ -42,7 +42,8 @@ static bool make_node_agree(struct kerf_graph *g, const struct kerf_node *n)
 {
 	bool plain = g->tensors[n->output].plain, changed = false;
 
-	if (n->op == KERF_OP_TRANSPOSE || n->op == KERF_OP_RESHAPE || n->op == KERF_OP_SLICE || !is_indifferent(n->op) || !has_to_agree(g, n->output))
+	if (n->op == KERF_OP_TRANSPOSE || n->op == KERF_OP_RESHAPE || n->op == KERF_OP_SLICE || !is_indifferent(n->op) ||
+		!has_to_agree(g, n->output))
 		return false;
 	for (int j = 0; j < n->n_inputs; j++)
 		if (has_to_agree(g, n->inputs[j]))
