@@ -9,7 +9,7 @@
  *
  * It multiplies unsigned by signed bytes: 128 is added to signed inputs, and 128 times the weights is part of the bias.
  */
-#include "engine/depthwise_int8.h"
+#include "engine/depthwise.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -21,7 +21,7 @@
 #define INLINE KERNEL static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-#define CHANNELS KERF_DEPTHWISE_BLOCK
+#define CHANNELS KERF_DEPTHWISE_INT8_BLOCK
 #define VECTORS 4 /* of 16 sums */
 #define PLACES 4  /* of a tile, beside each other */
 #define ROWS 4    /* whose products one instruction adds */
@@ -61,7 +61,7 @@ INLINE void interleave(__m512i a, __m512i b, __m512i c, __m512i d, __m512i to[VE
 INLINE void sum_tile(const struct tile *t, const int kernel, const int stride, const int places, const bool inside,
 	__m512i sum[PLACES][VECTORS])
 {
-	const __m512i flip = _mm512_set1_epi8(t->d->is_signed ? -128 : 0);
+	const __m512i flip = _mm512_set1_epi8(t->d->from == KERF_DEPTHWISE_S8 ? -128 : 0);
 	const int quads = (kernel + ROWS - 1) / ROWS;
 
 	UNROLL for (int p = 0; p < places; p++)
@@ -187,7 +187,7 @@ static void run_row(const struct kerf_depthwise *d, const uint8_t *x, const int8
 		for (int64_t c = 0, block = 0; c < d->c; c += CHANNELS, block++) {
 			t.x = x + c;
 			t.channels = d->c - c >= CHANNELS ? ~(__mmask64)0 : ((__mmask64)1 << (d->c - c)) - 1;
-			t.weights = weights + block * (int64_t)kerf_depthwise_weight_bytes(d->kernel);
+			t.weights = weights + block * (int64_t)kerf_depthwise_int8_weight_bytes(d->kernel);
 			t.scales = vectors + block * 2 * CHANNELS;
 			t.biases = t.scales + CHANNELS;
 			run(&t, y + (size_t)(ox * d->c + c) * width, (int)places, inside);
@@ -207,19 +207,19 @@ static void depthwise_part(const struct step *s, float *const *data, int64_t fro
 			(uint8_t *)y + (size_t)(i * d->out_w * d->c) * width);
 }
 
-void kerf_step_depthwise(const struct step *s, float *const *data, unsigned team)
+void kerf_step_depthwise_int8(const struct step *s, float *const *data, unsigned team)
 {
 	kerf_step_split(s, data, team, s->depthwise.n * s->depthwise.out_h, depthwise_part);
 }
 
 /* ---- constants ---- */
 
-size_t kerf_depthwise_weight_bytes(int kernel)
+size_t kerf_depthwise_int8_weight_bytes(int kernel)
 {
 	return (size_t)((kernel + ROWS - 1) / ROWS * kernel * VECTORS * 64);
 }
 
-size_t kerf_depthwise_blocks(int64_t channels)
+size_t kerf_depthwise_int8_blocks(int64_t channels)
 {
 	return (size_t)((channels + CHANNELS - 1) / CHANNELS);
 }
@@ -232,12 +232,12 @@ static int64_t place_of(int64_t c)
 	return lane / 4 * 16 + c / 16 * 4 + lane % 4;
 }
 
-void kerf_depthwise_pack(const struct kerf_depthwise *d, const int8_t *from, int8_t *to)
+void kerf_depthwise_int8_pack(const struct kerf_depthwise *d, const int8_t *from, int8_t *to)
 {
 	const int k = d->kernel;
 
 	for (int64_t c = 0; c < d->c; c++) {
-		int8_t *block = to + c / CHANNELS * (int64_t)kerf_depthwise_weight_bytes(k);
+		int8_t *block = to + c / CHANNELS * (int64_t)kerf_depthwise_int8_weight_bytes(k);
 
 		for (int ky = 0; ky < k; ky++)
 			for (int kx = 0; kx < k; kx++)
@@ -246,7 +246,7 @@ void kerf_depthwise_pack(const struct kerf_depthwise *d, const int8_t *from, int
 	}
 }
 
-void kerf_depthwise_pack_vectors(
+void kerf_depthwise_int8_pack_vectors(
 	const struct kerf_depthwise *d, const int8_t *weights, const float *scales, const float *bias, float *to)
 {
 	const int area = d->kernel * d->kernel;
@@ -258,11 +258,11 @@ void kerf_depthwise_pack_vectors(
 		for (int i = 0; i < area; i++)
 			sum += weights[c * area + i];
 		at[0] = scales[c];
-		at[CHANNELS] = bias[c] - (d->is_signed ? 128.0f * (float)sum * scales[c] : 0);
+		at[CHANNELS] = bias[c] - (d->from == KERF_DEPTHWISE_S8 ? 128.0f * (float)sum * scales[c] : 0);
 	}
 }
 
-bool kerf_depthwise_supported(void)
+bool kerf_depthwise_int8_supported(void)
 {
 	return dnn_isa_has(dnnl_cpu_isa_avx512_core_vnni) && __builtin_cpu_supports("avx512vnni") &&
 		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");

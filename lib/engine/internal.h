@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "engine/depthwise_int8.h"
+#include "engine/depthwise.h"
 #include "engine/direct.h"
 #include "engine/engine.h"
 #include "engine/onednn.h"
@@ -184,7 +184,8 @@ void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);
 void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
-void kerf_step_depthwise(const struct step *s, float *const *data, unsigned team);
+void kerf_step_depthwise_int8(const struct step *s, float *const *data, unsigned team);
+void kerf_step_depthwise_bf16(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_winograd(const struct step *s, float *const *data, unsigned team);
 void kerf_step_matmul(const struct step *s, float *const *data, unsigned team);
@@ -294,7 +295,7 @@ int kerf_precision_input(struct builder *b, int id, struct operand *o);
 float kerf_precision_weight_scale(const struct kerf_tensor *w, int64_t oc);
 void kerf_precision_quantise(const struct kerf_tensor *w, int8_t *to);
 
-/* lower_depthwise.c: a narrow depthwise convolution of bytes that depthwise_int8.c runs. */
+/* lower_depthwise.c: narrow depthwise convolutions that depthwise_int8.c and depthwise_bf16.c run. */
 bool kerf_depthwise_suits(const struct builder *b, const struct kerf_node *n);
 int kerf_lower_depthwise(struct builder *b, const struct kerf_node *n);
 
