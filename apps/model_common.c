@@ -190,17 +190,18 @@ int model_measure(
 	return rc;
 }
 
-size_t model_resident_bytes(void)
+struct model_memory model_memory(void)
 {
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	FILE *f = fopen("/proc/self/statm", "r");
-	unsigned long pages = 0;
+	unsigned long resident = 0, files = 0;
 
 	if (!f)
-		return 0;
-	if (fscanf(f, "%*u %lu", &pages) != 1)
-		pages = 0;
+		return (struct model_memory){0};
+	if (fscanf(f, "%*u %lu %lu", &resident, &files) != 2)
+		resident = files = 0;
 	fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
+	return (struct model_memory){resident * page, files * page};
 }
 
 uint64_t model_clock_ns(void)

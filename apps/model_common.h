@@ -92,8 +92,11 @@ int model_measure(
 void model_progress(const char *what);
 /* Monotonic. */
 uint64_t model_clock_ns(void);
-/* Memory of this process that is in RAM; 0 = /proc does not tell. */
-size_t model_resident_bytes(void);
+/* Memory of this process that is in RAM, and what of it are files, as programs and libraries; 0 = /proc does not tell. */
+struct model_memory {
+	size_t resident, files;
+};
+struct model_memory model_memory(void);
 
 /* "1x112x112x16": as the values lie in memory, NHWC for four dimensions. Returns buf. */
 const char *model_shape_text(const struct kerf_tensor *t, char *buf, size_t len);

@@ -116,7 +116,7 @@ static int inspect(const struct inspect_options *o, struct kerf_err *err)
 
 	if (rc < 0)
 		return rc;
-	in.resident_bytes = model_resident_bytes();
+	in.memory = model_memory();
 	if (o->block)
 		rc = count_by_block(&m, err);
 	if (rc == 0)

@@ -16,7 +16,7 @@ struct inspection {
 	const struct model *m; /* natural and useful are by block with .block */
 	const struct kerf_profile *times;
 	double macs;
-	size_t resident_bytes; /* when it was loaded */
+	struct model_memory memory; /* when it was loaded */
 };
 
 /* The cut is to be shown. */

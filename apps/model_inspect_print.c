@@ -118,7 +118,8 @@ static void print_totals(const struct inspection *in)
 		(double)kerf_engine_context_bytes(m->engine) / 1e6, in->macs / 1e6);
 	printf("whole network %.3f ms\n",
 		kerf_profile_range_ns(in->times, 0, in->times->n_nodes) / 1e6);
-	printf("loaded in %.3f s, %.1f MB resident\n", (double)m->load_ns * 1e-9, (double)in->resident_bytes / 1e6);
+	printf("loaded in %.3f s, %.1f MB resident, %.1f MB of it programs and libraries\n", (double)m->load_ns * 1e-9,
+		(double)in->memory.resident / 1e6, (double)in->memory.files / 1e6);
 	if (in->options->profile)
 		printf("times: recorded on %s (%s)\n", in->times->machine, in->options->profile);
 	else
@@ -222,12 +223,12 @@ static json_t *inspection_json(const struct inspection *in)
 		snprintf(digest + 2 * i, 3, "%02x", g->digest[i]);
 	snprintf(fingerprint, sizeof(fingerprint), "%016jx", (uintmax_t)kerf_engine_fingerprint());
 	return json_pack(
-		"{s:s,s:s,s:o,s:o,s:i,s:I,s:I,s:I,s:f,s:I,s:f,s:s,s:s,s:s,s:s?,s:I,s:I,s:b,s:i,s:o,s:o}",
+		"{s:s,s:s,s:o,s:o,s:i,s:I,s:I,s:I,s:I,s:f,s:I,s:f,s:s,s:s,s:s,s:s?,s:I,s:I,s:b,s:i,s:o,s:o}",
 		"model", g->name, "digest", digest, "input", tensor_json(&g->tensors[g->input]),
 		"output", tensor_json(&g->tensors[g->output]), "nodes", g->n_nodes, "weight_bytes",
 		(json_int_t)kerf_engine_weight_bytes(in->m->engine), "arena_bytes",
 		(json_int_t)kerf_engine_context_bytes(in->m->engine), "resident_bytes",
-		(json_int_t)in->resident_bytes, "load_s", (double)in->m->load_ns * 1e-9, "macs", (json_int_t)in->macs,
+		(json_int_t)in->memory.resident, "file_bytes", (json_int_t)in->memory.files, "load_s", (double)in->m->load_ns * 1e-9, "macs", (json_int_t)in->macs,
 		"whole_ms", kerf_profile_range_ns(in->times, 0, in->times->n_nodes) / 1e6, "engine",
 		kerf_engine_fingerprint_text(engine, sizeof(engine)), "fingerprint", fingerprint,
 		"times_of", in->times->machine, "profile", in->options->profile, "rounds",
