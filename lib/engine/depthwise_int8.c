@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "engine/internal.h"
+#include "engine/vnni.h"
 
 #define KERNEL                                                                                     \
 	__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), no_sanitize("address", "undefined")))
@@ -84,7 +85,7 @@ INLINE void sum_tile(const struct tile *t, const int kernel, const int stride, c
 					continue;
 				const int8_t *w = t->weights + (q * kernel + kx) * VECTORS * 64;
 				UNROLL for (int v = 0; v < VECTORS; v++)
-					sum[p][v] = _mm512_dpbusd_epi32(sum[p][v], mixed[v], _mm512_loadu_si512(w + v * 64));
+					sum[p][v] = vnni_add(sum[p][v], mixed[v], _mm512_loadu_si512(w + v * 64));
 			}
 		}
 	}

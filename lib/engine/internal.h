@@ -13,6 +13,7 @@
 #include "engine/direct.h"
 #include "engine/engine.h"
 #include "engine/onednn.h"
+#include "engine/pointwise.h"
 #include "engine/rows.h"
 #include "engine/winograd.h"
 
@@ -163,6 +164,7 @@ struct step {
 		struct layernorm layernorm;
 		struct matmul matmul;
 		struct kerf_depthwise depthwise;
+		struct kerf_pointwise pointwise;
 		struct kerf_direct direct;
 		struct kerf_winograd winograd;
 		struct narrow narrow;
@@ -185,6 +187,7 @@ void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned te
 void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_int8(const struct step *s, float *const *data, unsigned team);
+void kerf_step_pointwise(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_bf16(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_winograd(const struct step *s, float *const *data, unsigned team);
@@ -295,9 +298,9 @@ int kerf_precision_input(struct builder *b, int id, struct operand *o);
 float kerf_precision_weight_scale(const struct kerf_tensor *w, int64_t oc);
 void kerf_precision_quantise(const struct kerf_tensor *w, int8_t *to);
 
-/* lower_depthwise.c: narrow depthwise convolutions that depthwise_int8.c and depthwise_bf16.c run. */
-bool kerf_depthwise_suits(const struct builder *b, const struct kerf_node *n);
-int kerf_lower_depthwise(struct builder *b, const struct kerf_node *n);
+/* lower_narrow.c: a narrow convolution by our own loops. */
+bool kerf_narrow_suits(const struct builder *b, const struct kerf_node *n);
+int kerf_lower_narrow(struct builder *b, const struct kerf_node *n);
 
 /* lower_dnn.c */
 /* Whether oneDNN has fast code for the node in that precision, with a result in f32 and in dst. */

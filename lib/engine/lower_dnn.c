@@ -373,8 +373,8 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output],
 			kerf_direct_joins(b, n, residual, &j)))
 		return kerf_lower_direct(b, n, residual);
-	if (rc == 0 && kerf_depthwise_suits(b, n))
-		return kerf_lower_depthwise(b, n);
+	if (rc == 0 && kerf_narrow_suits(b, n))
+		return kerf_lower_narrow(b, n);
 	if (rc == 0)
 		rc = read_source(b, n, &x);
 	if (rc == 0)

@@ -271,6 +271,32 @@ static void test_int8_depthwise(void)
 	check_depthwise(KERF_PRECISION_INT8, "conv int8 depthwise");
 }
 
+/* Sums of few products into bytes: with a sign or without, of channels that fill blocks or not, for less than a tile's pixels too. */
+static void test_int8_pointwise(void)
+{
+	static const struct {
+		int64_t depth, channels, h, w;
+	} shapes[] = {{16, 96, 12, 12}, {24, 144, 7, 7}, {128, 64, 5, 10}, {4, 52, 9, 11}, {100, 43, 1, 5}, {32, 200, 3, 2}};
+	const struct kerf_act before[] = {RELU, NONE}, behind[] = {RELU, RELU6, NONE};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(shapes); i++)
+		for (size_t j = 0; j < KERF_ARRAY_LEN(before); j++)
+			for (size_t k = 0; k < KERF_ARRAY_LEN(behind); k++) {
+				struct ref_net net = ref_net_nchw(2, 3, shapes[i].h, shapes[i].w);
+				const struct kerf_node one = {.kernel = {1, 1}}, three = {.kernel = {3, 3}, .pads = {1, 1, 1, 1}};
+				int y = ref_add_act(&net, ref_add_conv(&net, three, net.g->input, shapes[i].depth), before[j]);
+				y = ref_add_act(&net, ref_add_conv(&net, one, y, shapes[i].channels), behind[k]);
+				ref_add_conv(&net, three, y, 24);
+				const struct outcome o = run_net(net, KERF_PRECISION_INT8, "conv int8 pointwise");
+
+				if (is_native(KERF_PRECISION_INT8)) {
+					CU_ASSERT_EQUAL(o.steps, 1);
+					CU_ASSERT(o.from_rounded < o.from_full / 4);
+				}
+				CU_ASSERT(o.from_full < 0.2);
+			}
+}
+
 static void test_every_cut(void)
 {
 	struct kerf_err err = {0};
@@ -386,6 +412,6 @@ static void test_int8_needs_ranges(void)
 	kerf_graph_free(net.g);
 }
 
-UNIT_MAIN("precision", UNIT(test_bf16_arithmetic), UNIT(test_int8_arithmetic), UNIT(test_bf16_depthwise), UNIT(test_int8_depthwise),
+UNIT_MAIN("precision", UNIT(test_bf16_arithmetic), UNIT(test_int8_arithmetic), UNIT(test_bf16_depthwise), UNIT(test_int8_depthwise), UNIT(test_int8_pointwise),
 	UNIT(test_every_cut), UNIT(test_ranges),
 	UNIT(test_useless_ranges), UNIT(test_the_file_may_say_the_ranges), UNIT(test_int8_needs_ranges))
