@@ -1,11 +1,19 @@
-/* depthwise: depthwise convolutions of bytes and of bf16 by our own loops, for AVX-512. NHWC, square windows of 3 or 5. */
+/*
+ * depthwise: depthwise convolutions of bytes and of bf16 by our own loops, for AVX-512. NHWC, square
+ * windows of 3 or 5.
+ */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum kerf_depthwise_type { KERF_DEPTHWISE_F32, KERF_DEPTHWISE_BF16, KERF_DEPTHWISE_U8, KERF_DEPTHWISE_S8 };
+enum kerf_depthwise_type {
+	KERF_DEPTHWISE_F32,
+	KERF_DEPTHWISE_BF16,
+	KERF_DEPTHWISE_U8,
+	KERF_DEPTHWISE_S8
+};
 
 /* y = limited(sum * scale + bias), rounded to even where y is narrower than f32. pads: top, left. */
 struct kerf_depthwise {
@@ -20,15 +28,18 @@ struct kerf_depthwise {
 /* depthwise_int8.c, with VNNI */
 bool kerf_depthwise_int8_supported(void);
 
-/* So many channels are a block, the last one with zeros: weights of so many bytes, then as many scales, and as many biases. */
+/*
+ * So many channels are a block, the last one with zeros: weights of so many bytes, then as many
+ * scales, and as many biases.
+ */
 #define KERF_DEPTHWISE_INT8_BLOCK 64
 size_t kerf_depthwise_int8_blocks(int64_t channels);
 size_t kerf_depthwise_int8_weight_bytes(int kernel);
 /* [c, kernel, kernel] into blocks of zeros */
 void kerf_depthwise_int8_pack(const struct kerf_depthwise *d, const int8_t *from, int8_t *to);
 /* Scales and biases in units of the result. */
-void kerf_depthwise_int8_pack_vectors(
-	const struct kerf_depthwise *d, const int8_t *weights, const float *scales, const float *bias, float *to);
+void kerf_depthwise_int8_pack_vectors(const struct kerf_depthwise *d, const int8_t *weights,
+	const float *scales, const float *bias, float *to);
 
 /* depthwise_bf16.c: sums are f32 */
 bool kerf_depthwise_bf16_supported(void);
@@ -37,4 +48,5 @@ bool kerf_depthwise_bf16_supported(void);
 #define KERF_DEPTHWISE_BF16_BLOCK 32
 size_t kerf_depthwise_bf16_bytes(const struct kerf_depthwise *d);
 /* [c, kernel, kernel], rounded to bf16, and c biases or NULL, into zeros of so many bytes */
-void kerf_depthwise_bf16_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
+void kerf_depthwise_bf16_pack(const struct kerf_depthwise *d, const float *weights,
+	const float *bias, float *to);

@@ -1,4 +1,7 @@
-/* Lowering of convolutions of bytes and of bf16 by our own loops: depthwise_int8.c, depthwise_bf16.c, pointwise_int8.c. */
+/*
+ * Lowering of convolutions of bytes and of bf16 by our own loops: depthwise_int8.c,
+ * depthwise_bf16.c, pointwise_int8.c.
+ */
 #include "engine/internal.h"
 
 #include <math.h>
@@ -19,32 +22,38 @@ static bool is_limit(struct kerf_act act)
 
 static bool depthwise_suits(const struct builder *b, const struct kerf_node *n)
 {
-	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]], *w = &b->g->tensors[n->inputs[1]];
+	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]],
+				 *w = &b->g->tensors[n->inputs[1]];
 	const bool bf16 = b->precision == KERF_PRECISION_BF16;
 
-	return (bf16 ? kerf_depthwise_bf16_supported() : kerf_depthwise_int8_supported()) && n->groups > 1 &&
-		n->groups == x->dims[1] && w->dims[0] == x->dims[1] && n->kernel[0] == n->kernel[1] &&
-		(n->kernel[0] == 3 || n->kernel[0] == 5) && n->strides[0] == n->strides[1] && n->strides[0] <= 2 &&
-		n->dilations[0] == 1 && n->dilations[1] == 1 &&
+	return (bf16 ? kerf_depthwise_bf16_supported() : kerf_depthwise_int8_supported()) &&
+		n->groups > 1 && n->groups == x->dims[1] && w->dims[0] == x->dims[1] &&
+		n->kernel[0] == n->kernel[1] && (n->kernel[0] == 3 || n->kernel[0] == 5) &&
+		n->strides[0] == n->strides[1] && n->strides[0] <= 2 && n->dilations[0] == 1 &&
+		n->dilations[1] == 1 &&
 		/* another activation's step reads f32 */
 		(is_limit(n->act) || b->e->storage[n->output].type == dnnl_f32) &&
-		fills_blocks(x->dims[1], bf16 ? KERF_DEPTHWISE_BF16_BLOCK : KERF_DEPTHWISE_INT8_BLOCK);
+		fills_blocks(x->dims[1],
+			bf16 ? KERF_DEPTHWISE_BF16_BLOCK : KERF_DEPTHWISE_INT8_BLOCK);
 }
 
 static bool pointwise_suits(const struct builder *b, const struct kerf_node *n)
 {
-	const int64_t depth = b->g->tensors[n->inputs[0]].dims[1], channels = b->g->tensors[n->output].dims[1];
+	const int64_t depth = b->g->tensors[n->inputs[0]].dims[1],
+		      channels = b->g->tensors[n->output].dims[1];
 
 	return b->precision == KERF_PRECISION_INT8 && kerf_pointwise_supported() &&
-		b->e->storage[n->output].type != dnnl_f32 && is_limit(n->act) && n->groups == 1 && n->kernel[0] == 1 &&
-		n->kernel[1] == 1 && n->strides[0] == 1 && n->strides[1] == 1 && !n->pads[0] && !n->pads[1] && !n->pads[2] &&
-		!n->pads[3] && depth % 4 == 0 && depth <= KERF_POINTWISE_DEPTH &&
+		b->e->storage[n->output].type != dnnl_f32 && is_limit(n->act) && n->groups == 1 &&
+		n->kernel[0] == 1 && n->kernel[1] == 1 && n->strides[0] == 1 &&
+		n->strides[1] == 1 && !n->pads[0] && !n->pads[1] && !n->pads[2] && !n->pads[3] &&
+		depth % 4 == 0 && depth <= KERF_POINTWISE_DEPTH &&
 		fills_blocks(channels, KERF_POINTWISE_BLOCK);
 }
 
 bool kerf_narrow_suits(const struct builder *b, const struct kerf_node *n)
 {
-	return b->narrow[b->node] && n->residual < 0 && n->n_inputs < 4 && (depthwise_suits(b, n) || pointwise_suits(b, n));
+	return b->narrow[b->node] && n->residual < 0 && n->n_inputs < 4 &&
+		(depthwise_suits(b, n) || pointwise_suits(b, n));
 }
 
 static enum kerf_depthwise_type type_of(struct storage s)
@@ -72,9 +81,14 @@ struct limits {
 static struct limits limits_of(struct kerf_act act, struct storage dst)
 {
 	const bool is_unsigned = dst.type == dnnl_u8;
-	struct limits m = {.lo = act.kind == KERF_ACT_RELU ? 0 : act.kind == KERF_ACT_CLIP ? act.lo : -INFINITY,
-		.hi = act.kind == KERF_ACT_CLIP ? act.hi : INFINITY};
+	struct limits m = {.lo = -INFINITY, .hi = INFINITY};
 
+	if (act.kind == KERF_ACT_RELU)
+		m.lo = 0;
+	if (act.kind == KERF_ACT_CLIP) {
+		m.lo = act.lo;
+		m.hi = act.hi;
+	}
 	m.least = to_byte(m.lo / dst.scale, is_unsigned);
 	m.most = to_byte(m.hi / dst.scale, is_unsigned);
 	return m;
@@ -98,19 +112,18 @@ static void drop_requantisation(struct requantisation *r)
 	free(r->shifts);
 }
 
-static int make_requantisation(struct builder *b, const struct kerf_node *n, float src_scale, float dst_scale,
-	struct requantisation *r)
+/* To be dropped, if it fails as well. */
+static int make_requantisation(struct builder *b, const struct kerf_node *n, float src_scale,
+	float dst_scale, struct requantisation *r)
 {
 	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]];
 	const float *bias = bias_of(b, n);
 	const size_t channels = (size_t)w->dims[0];
 
-	*r = (struct requantisation){malloc((size_t)kerf_tensor_elements(w)), malloc(channels * sizeof(*r->scales)),
-		malloc(channels * sizeof(*r->shifts))};
-	if (!r->weights || !r->scales || !r->shifts) {
-		drop_requantisation(r);
+	*r = (struct requantisation){malloc((size_t)kerf_tensor_elements(w)),
+		malloc(channels * sizeof(*r->scales)), malloc(channels * sizeof(*r->shifts))};
+	if (!r->weights || !r->scales || !r->shifts)
 		return kerf_lower_fail(b, -ENOMEM, "out of memory");
-	}
 	for (size_t c = 0; c < channels; c++) {
 		r->scales[c] = src_scale * kerf_precision_weight_scale(w, (int64_t)c) / dst_scale;
 		r->shifts[c] = bias ? bias[c] / dst_scale : 0;
@@ -120,17 +133,19 @@ static int make_requantisation(struct builder *b, const struct kerf_node *n, flo
 }
 
 /* A step of y, x and constants, and the activation behind it that it did not take along. */
-static int emit(struct builder *b, const struct kerf_node *n, struct step *s, const struct operand *o, int n_operands)
+static int emit(struct builder *b, const struct kerf_node *n, struct step *s,
+	const struct operand *o, int n_operands)
 {
 	for (int i = 0; i < n_operands; i++)
 		kerf_lower_operand(s, o[i]);
-	return kerf_lower_tail(b, o[0], KERF_NONE, is_limit(n->act) ? (struct kerf_act){0} : n->act);
+	return kerf_lower_tail(b, o[0], KERF_NONE,
+		is_limit(n->act) ? (struct kerf_act){0} : n->act);
 }
 
 /* ---- depthwise ---- */
 
-static struct kerf_depthwise describe_depthwise(
-	const struct builder *b, const struct kerf_node *n, struct storage src, struct storage dst)
+static struct kerf_depthwise describe_depthwise(const struct builder *b, const struct kerf_node *n,
+	struct storage src, struct storage dst)
 {
 	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]], *y = &b->g->tensors[n->output];
 	const struct limits m = limits_of(n->act, dst);
@@ -152,7 +167,8 @@ static struct kerf_depthwise describe_depthwise(
 		.most = m.most};
 }
 
-static int add_bf16(struct builder *b, const struct kerf_node *n, const struct kerf_depthwise *d, struct operand *constants)
+static int add_bf16(struct builder *b, const struct kerf_node *n, const struct kerf_depthwise *d,
+	struct operand *constants)
 {
 	float *packed = kerf_lower_own_weight(b, kerf_depthwise_bf16_bytes(d), constants);
 
@@ -162,12 +178,16 @@ static int add_bf16(struct builder *b, const struct kerf_node *n, const struct k
 	return 0;
 }
 
-static int add_int8(struct builder *b, const struct kerf_depthwise *d, const struct requantisation *r, struct operand o[2])
+static int add_int8(struct builder *b, const struct kerf_depthwise *d,
+	const struct requantisation *r, struct operand o[2])
 {
 	const size_t blocks = kerf_depthwise_int8_blocks(d->c);
-	void *weights = kerf_lower_own_weight(b, blocks * kerf_depthwise_int8_weight_bytes(d->kernel), &o[0]);
-	float *both =
-		weights ? kerf_lower_own_weight(b, blocks * 2 * KERF_DEPTHWISE_INT8_BLOCK * sizeof(float), &o[1]) : NULL;
+	void *weights = kerf_lower_own_weight(b,
+		blocks * kerf_depthwise_int8_weight_bytes(d->kernel), &o[0]);
+	float *both = weights
+		? kerf_lower_own_weight(b, blocks * 2 * KERF_DEPTHWISE_INT8_BLOCK * sizeof(float),
+			  &o[1])
+		: NULL;
 
 	if (!both)
 		return -ENOMEM;
@@ -178,7 +198,8 @@ static int add_int8(struct builder *b, const struct kerf_depthwise *d, const str
 
 static int lower_depthwise(struct builder *b, const struct kerf_node *n)
 {
-	const struct storage src = kerf_precision_read_as(b, n->inputs[0]), dst = b->e->storage[n->output];
+	const struct storage src = kerf_precision_read_as(b, n->inputs[0]),
+			     dst = b->e->storage[n->output];
 	const struct kerf_depthwise d = describe_depthwise(b, n, src, dst);
 	const bool bf16 = d.from == KERF_DEPTHWISE_BF16;
 	struct requantisation r = {0};
@@ -204,10 +225,13 @@ static int lower_depthwise(struct builder *b, const struct kerf_node *n)
 
 /* ---- pointwise ---- */
 
-static int add_pointwise(struct builder *b, const struct kerf_pointwise *p, const struct requantisation *r, struct operand o[2])
+static int add_pointwise(struct builder *b, const struct kerf_pointwise *p,
+	const struct requantisation *r, struct operand o[2])
 {
 	void *weights = kerf_lower_own_weight(b, kerf_pointwise_weight_bytes(p), &o[0]);
-	float *both = weights ? kerf_lower_own_weight(b, kerf_pointwise_vector_floats(p) * sizeof(float), &o[1]) : NULL;
+	float *both = weights
+		? kerf_lower_own_weight(b, kerf_pointwise_vector_floats(p) * sizeof(float), &o[1])
+		: NULL;
 
 	if (!both)
 		return -ENOMEM;
@@ -217,8 +241,10 @@ static int add_pointwise(struct builder *b, const struct kerf_pointwise *p, cons
 
 static int lower_pointwise(struct builder *b, const struct kerf_node *n)
 {
-	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]], *w = &b->g->tensors[n->inputs[1]];
-	const struct storage src = kerf_precision_read_as(b, n->inputs[0]), dst = b->e->storage[n->output];
+	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]],
+				 *w = &b->g->tensors[n->inputs[1]];
+	const struct storage src = kerf_precision_read_as(b, n->inputs[0]),
+			     dst = b->e->storage[n->output];
 	const struct limits m = limits_of(n->act, dst);
 	const struct kerf_pointwise p = {.pixels = x->dims[0] * x->dims[2] * x->dims[3],
 		.depth = x->dims[1],

@@ -1,6 +1,6 @@
 /*
- * pointwise: 1x1 convolution of bytes into bytes by our own loops, for AVX-512 with VNNI, where sums are so short that turning
- * them into bytes is most of the work.
+ * pointwise: 1x1 convolution of bytes into bytes by our own loops, for AVX-512 with VNNI, where sums
+ * are so short that turning them into bytes is much of the work.
  */
 #pragma once
 
@@ -25,5 +25,5 @@ size_t kerf_pointwise_weight_bytes(const struct kerf_pointwise *p);
 /* floats of both vectors */
 size_t kerf_pointwise_vector_floats(const struct kerf_pointwise *p);
 /* [channels, depth], and scales and biases in units of the result, into zeros */
-void kerf_pointwise_pack(const struct kerf_pointwise *p, const int8_t *weights, const float *scales, const float *bias,
-	int8_t *to_weights, float *to_vectors);
+void kerf_pointwise_pack(const struct kerf_pointwise *p, const int8_t *weights, const float *scales,
+	const float *bias, int8_t *to_weights, float *to_vectors);

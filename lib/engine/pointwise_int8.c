@@ -1,7 +1,7 @@
 /*
- * 1x1 convolution of bytes. A tile is 6 pixels by 64 channels: VPDPBUSD adds four products of bytes that lie side by side
- * along the depth. It multiplies unsigned by signed bytes: 128 is added to signed inputs, for some pixels at once, and 128
- * times the weights is part of the bias.
+ * 1x1 convolution of bytes. A tile is 6 pixels by 64 channels: VPDPBUSD adds four products of bytes
+ * that lie side by side along the depth. It multiplies unsigned by signed bytes: 128 is added to
+ * signed inputs, for some pixels at once, and 128 times the weights is part of the bias.
  */
 #include "engine/pointwise.h"
 
@@ -12,7 +12,8 @@
 #include "engine/vnni.h"
 
 #define KERNEL                                                                                     \
-	__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), no_sanitize("address", "undefined")))
+	__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"),                             \
+		no_sanitize("address", "undefined")))
 #define INLINE KERNEL static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -41,17 +42,20 @@ INLINE __m512i dword(const uint8_t *from)
 
 INLINE __m512i requantise(const struct tile *t, __m512i sum, int v)
 {
-	return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(t->scales + LANES * v),
-		_mm512_loadu_ps(t->biases + LANES * v)));
+	return _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(sum),
+		_mm512_loadu_ps(t->scales + LANES * v), _mm512_loadu_ps(t->biases + LANES * v)));
 }
 
 INLINE void store(const struct tile *t, const __m512i whole[VECTORS], uint8_t *y)
 {
 	/* Packing leaves dword 4 * lane + v where v * 4 + lane is to be. */
-	const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+	const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4,
+		0);
 	const struct kerf_pointwise *d = t->d;
-	const __m512i least = _mm512_set1_epi8((char)d->least), most = _mm512_set1_epi8((char)d->most);
-	const __m512i low = _mm512_packs_epi32(whole[0], whole[1]), high = _mm512_packs_epi32(whole[2], whole[3]);
+	const __m512i least = _mm512_set1_epi8((char)d->least),
+		      most = _mm512_set1_epi8((char)d->most);
+	const __m512i low = _mm512_packs_epi32(whole[0], whole[1]),
+		      high = _mm512_packs_epi32(whole[2], whole[3]);
 	const __m512i bytes = d->to_signed
 		? _mm512_min_epi8(most, _mm512_max_epi8(least, _mm512_packs_epi16(low, high)))
 		: _mm512_min_epu8(most, _mm512_max_epu8(least, _mm512_packus_epi16(low, high)));
@@ -66,23 +70,26 @@ INLINE void run_tile(const struct tile *t, uint8_t *y, const int pixels, const i
 	const int8_t *w = t->weights, *const end = w + depth * vectors * LANES;
 	__m512i sum[PIXELS][VECTORS], weights[VECTORS];
 
-	UNROLL for (int p = 0; p < pixels; p++)
-		UNROLL for (int v = 0; v < vectors; v++) sum[p][v] = _mm512_setzero_si512();
+	UNROLL for (int p = 0; p < pixels; p++) UNROLL for (int v = 0; v < vectors; v++)
+		sum[p][v] = _mm512_setzero_si512();
 	for (; w < end; w += vectors * LANES * QUAD, x += QUAD) {
-		UNROLL for (int v = 0; v < vectors; v++) weights[v] = _mm512_loadu_si512(w + v * LANES * QUAD);
+		UNROLL for (int v = 0; v < vectors; v++)
+			weights[v] = _mm512_loadu_si512(w + v * LANES * QUAD);
 		UNROLL for (int p = 0; p < pixels; p++)
 		{
 			const __m512i four = dword(x + p * depth);
 
-			UNROLL for (int v = 0; v < vectors; v++) sum[p][v] = vnni_add(sum[p][v], four, weights[v]);
+			UNROLL for (int v = 0; v < vectors; v++)
+				sum[p][v] = vnni_add(sum[p][v], four, weights[v]);
 		}
 	}
 	UNROLL for (int p = 0; p < pixels; p++)
 	{
 		__m512i whole[VECTORS];
 
-		UNROLL for (int v = 0; v < VECTORS; v++)
-			whole[v] = v < vectors ? requantise(t, sum[p][v], v) : _mm512_setzero_si512();
+		UNROLL for (int v = 0; v < VECTORS; v++) whole[v] = v < vectors
+			? requantise(t, sum[p][v], v)
+			: _mm512_setzero_si512();
 		store(t, whole, y + p * t->d->channels);
 	}
 }
@@ -103,16 +110,17 @@ TILE(6, 2)
 TILE(6, 3)
 TILE(6, 4)
 
-static const tile_fn one[] = {tile_1_1, tile_1_2, tile_1_3, tile_1_4}, six[] = {tile_6_1, tile_6_2, tile_6_3, tile_6_4};
+static const tile_fn one[] = {tile_1_1, tile_1_2, tile_1_3, tile_1_4},
+		     six[] = {tile_6_1, tile_6_2, tile_6_3, tile_6_4};
 
 static size_t block_bytes(const struct kerf_pointwise *d, int64_t vectors)
 {
 	return (size_t)(d->depth * vectors * LANES);
 }
 
-/* Some pixels, all channels. Where they are no multiple of a tile's, the last tile computes some again. */
-static void run_chunk(const struct kerf_pointwise *d, const uint8_t *x, const int8_t *weights, const float *vectors, int64_t pixels,
-	uint8_t *y)
+/* Some pixels, all channels. The last tile computes some again where the tiles do not fit. */
+static void run_chunk(const struct kerf_pointwise *d, const uint8_t *x, const int8_t *weights,
+	const float *vectors, int64_t pixels, uint8_t *y)
 {
 	const int64_t step = pixels < PIXELS ? 1 : PIXELS;
 	struct tile t = {.d = d, .weights = weights, .scales = vectors};
@@ -139,7 +147,9 @@ KERNEL static void add_128(const uint8_t *x, int64_t n, uint8_t *to)
 	for (int64_t i = 0; i < n; i += 64) {
 		const __mmask64 mask = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
 
-		_mm512_storeu_si512(to + i, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x + i), _mm512_set1_epi8(-128)));
+		_mm512_storeu_si512(to + i,
+			_mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, x + i),
+				_mm512_set1_epi8(-128)));
 	}
 }
 
@@ -152,7 +162,8 @@ static void pointwise_part(const struct step *s, float *const *data, int64_t fro
 	uint8_t shifted[CHUNK * KERF_POINTWISE_DEPTH] __attribute__((aligned(64)));
 
 	for (int64_t i = 0; i < chunks; i++) {
-		const int64_t first = from + (to - from) * i / chunks, n = from + (to - from) * (i + 1) / chunks - first;
+		const int64_t first = from + (to - from) * i / chunks,
+			      n = from + (to - from) * (i + 1) / chunks - first;
 		const uint8_t *in = (const uint8_t *)x + first * d->depth;
 
 		if (d->from_signed) {
@@ -180,12 +191,13 @@ size_t kerf_pointwise_vector_floats(const struct kerf_pointwise *d)
 	return (size_t)((d->channels + CHANNELS - 1) / CHANNELS) * 2 * CHANNELS;
 }
 
-void kerf_pointwise_pack(const struct kerf_pointwise *d, const int8_t *weights, const float *scales, const float *bias,
-	int8_t *to_weights, float *to_vectors)
+void kerf_pointwise_pack(const struct kerf_pointwise *d, const int8_t *weights, const float *scales,
+	const float *bias, int8_t *to_weights, float *to_vectors)
 {
 	for (int64_t c = 0; c < d->channels; c++) {
 		const int64_t first = c / CHANNELS * CHANNELS, lane = c - first;
-		const int64_t row = KERF_MIN(CHANNELS, (d->channels - first + LANES - 1) / LANES * LANES); /* of the block */
+		const int64_t row = KERF_MIN(CHANNELS,
+			(d->channels - first + LANES - 1) / LANES * LANES); /* of the block */
 		int8_t *block = to_weights + first * d->depth;
 		float *vectors = to_vectors + 2 * first + lane;
 		int sum = 0;
@@ -197,7 +209,8 @@ void kerf_pointwise_pack(const struct kerf_pointwise *d, const int8_t *weights, 
 			sum += w;
 		}
 		vectors[0] = scales[c];
-		vectors[CHANNELS] = bias[c] - (d->from_signed ? 128.0f * (float)sum * scales[c] : 0);
+		vectors[CHANNELS] = bias[c] -
+			(d->from_signed ? 128.0f * (float)sum * scales[c] : 0);
 	}
 }
 
