@@ -16,7 +16,7 @@
 	__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"),                             \
 		no_sanitize("address", "undefined")))
 #define INLINE KERNEL static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 32") /* more than the columns of any tile */
 
 #define CHANNELS KERF_DEPTHWISE_BF16_BLOCK
 #define HALVES 2 /* of 16 even or odd channels */
