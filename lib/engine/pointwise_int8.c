@@ -110,8 +110,9 @@ TILE(6, 2)
 TILE(6, 3)
 TILE(6, 4)
 
-static const tile_fn one[] = {tile_1_1, tile_1_2, tile_1_3, tile_1_4},
-		     six[] = {tile_6_1, tile_6_2, tile_6_3, tile_6_4};
+/* of one pixel or of all of a tile's, and of so many vectors */
+static const tile_fn tiles[2][VECTORS] = {{tile_1_1, tile_1_2, tile_1_3, tile_1_4},
+	{tile_6_1, tile_6_2, tile_6_3, tile_6_4}};
 
 static size_t block_bytes(const struct kerf_pointwise *d, int64_t vectors)
 {
@@ -127,7 +128,7 @@ static void run_chunk(const struct kerf_pointwise *d, const uint8_t *x, const in
 
 	for (int64_t c = 0, left = d->channels; left > 0; c += CHANNELS, left -= CHANNELS) {
 		const int n = (int)((KERF_MIN(left, CHANNELS) + LANES - 1) / LANES);
-		const tile_fn run = (step == 1 ? one : six)[n - 1];
+		const tile_fn run = tiles[step == PIXELS][n - 1];
 
 		t.channels = left >= CHANNELS ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
 		t.biases = t.scales + CHANNELS;
