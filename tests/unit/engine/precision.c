@@ -234,21 +234,23 @@ static void test_int8_arithmetic(void)
  */
 static void check_depthwise(enum kerf_precision p, const char *step)
 {
-	static const int64_t widths[] = {5, 21, 29};
-	const struct kerf_act before[] = {RELU, NONE}, behind[] = {RELU6, NONE, SILU, LEAKY};
+	const struct {
+		int64_t width;
+		struct kerf_act before;
+	} cases[] = {{5, RELU}, {21, NONE}, {29, RELU}};
+	const struct kerf_act behind[] = {RELU6, NONE, SILU, LEAKY};
 
 	for (int kernel = 3; kernel <= 5; kernel += 2)
 		for (int stride = 1; stride <= 2; stride++)
-			for (size_t i = 0; i < KERF_ARRAY_LEN(before) * KERF_ARRAY_LEN(widths); i++)
+			for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++)
 				for (size_t k = 0; k < KERF_ARRAY_LEN(behind); k++) {
-					struct ref_net net = ref_net_nchw(2, 3, 18, widths[i / KERF_ARRAY_LEN(before)]);
+					struct ref_net net = ref_net_nchw(2, 3, 18, cases[i].width);
 					const struct kerf_node one = {.kernel = {1, 1}},
 						three = {.kernel = {3, 3}, .pads = {1, 1, 1, 1}};
 					const int pad = kernel / 2;
 					const struct kerf_node dw = {.kernel = {kernel, kernel}, .strides = {stride, stride},
 						.pads = {pad, pad - stride + 1, pad, pad}, .groups = 80};
-					int y = ref_add_act(&net, ref_add_conv(&net, three, net.g->input, 80),
-						before[i % KERF_ARRAY_LEN(before)]);
+					int y = ref_add_act(&net, ref_add_conv(&net, three, net.g->input, 80), cases[i].before);
 					y = ref_add_act(&net, ref_add_conv(&net, dw, y, 80), behind[k]);
 					ref_add_conv(&net, one, y, 24);
 					const struct outcome o = run_net(net, p, step);
