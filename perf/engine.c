@@ -342,14 +342,15 @@ static void measure(struct subject *s, const char *name, const struct options *o
 	const double share = total_macs(s->g) / (perf_quantile(kerf, rounds, 0.5) * 1e-9) / peak;
 	const double fastest = perf_quantile(kerf, rounds, 0);
 	const double middle = perf_quantile(ratio, rounds, 0.5);
-	snprintf(text, sizeof(text), "%s, %u thread%s, %.0f%% of peak (fastest run: %.2f x)", name, opt->threads,
-		opt->threads == 1 ? "" : "s", 100 * share, fastest / perf_quantile(ort, rounds, 0));
+	const double best_share = total_macs(s->g) / (fastest * 1e-9) / perf_quantile(peaks, rounds, 1);
+	snprintf(text, sizeof(text), "%s, %u thread%s, %.0f%% of peak (fastest run: %.0f%%, %.2f x)", name, opt->threads,
+		opt->threads == 1 ? "" : "s", 100 * share, 100 * best_share, fastest / perf_quantile(ort, rounds, 0));
 	perf_add(s->p, &(struct perf_figure){.name = text, .value = perf_quantile(kerf, rounds, 0.5) * 1e-6, .unit = "ms",
 			       .spread = perf_spread(ratio, rounds), .n = rounds, .peer = "ONNX Runtime", .ratio = middle,
 			       .bound = PERF_AT_MOST, .target = 1.0});
 	m->ratio += log(middle);
 	m->share += log(share);
-	m->best_share += log(total_macs(s->g) / (fastest * 1e-9) / perf_quantile(peaks, rounds, 1));
+	m->best_share += log(best_share);
 	m->peak += log(peak);
 	m->n++;
 }
