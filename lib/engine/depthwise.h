@@ -25,12 +25,9 @@ struct kerf_depthwise {
 	int least, most;                   /* of bytes */
 };
 
-/* depthwise_int8.c, with VNNI */
-bool kerf_depthwise_int8_supported(void);
-
 /*
- * So many channels are a block, the last one with zeros: weights of so many bytes, then as many
- * scales, and as many biases.
+ * depthwise_int8.c, with VNNI. So many channels are a block, the last one with zeros: weights of so
+ * many bytes, then as many scales, and as many biases.
  */
 #define KERF_DEPTHWISE_INT8_BLOCK 64
 size_t kerf_depthwise_int8_blocks(int64_t channels);

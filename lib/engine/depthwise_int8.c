@@ -262,9 +262,3 @@ void kerf_depthwise_int8_pack_vectors(
 		at[CHANNELS] = bias[c] - (d->from == KERF_DEPTHWISE_S8 ? 128.0f * (float)sum * scales[c] : 0);
 	}
 }
-
-bool kerf_depthwise_int8_supported(void)
-{
-	return dnn_isa_has(dnnl_cpu_isa_avx512_core_vnni) && __builtin_cpu_supports("avx512vnni") &&
-		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}

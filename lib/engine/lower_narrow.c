@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "engine/vnni.h"
+
 /* Channels beside which a block has so many zeros that oneDNN is faster. */
 static bool fills_blocks(int64_t channels, int64_t block)
 {
@@ -26,7 +28,7 @@ static bool depthwise_suits(const struct builder *b, const struct kerf_node *n)
 				 *w = &b->g->tensors[n->inputs[1]];
 	const bool bf16 = b->precision == KERF_PRECISION_BF16;
 
-	return (bf16 ? kerf_depthwise_bf16_supported() : kerf_depthwise_int8_supported()) &&
+	return (bf16 ? kerf_depthwise_bf16_supported() : vnni_supported()) &&
 		n->groups > 1 && n->groups == x->dims[1] && w->dims[0] == x->dims[1] &&
 		n->kernel[0] == n->kernel[1] && (n->kernel[0] == 3 || n->kernel[0] == 5) &&
 		n->strides[0] == n->strides[1] && n->strides[0] <= 2 && n->dilations[0] == 1 &&
@@ -42,7 +44,7 @@ static bool pointwise_suits(const struct builder *b, const struct kerf_node *n)
 	const int64_t depth = b->g->tensors[n->inputs[0]].dims[1],
 		      channels = b->g->tensors[n->output].dims[1];
 
-	return b->precision == KERF_PRECISION_INT8 && kerf_pointwise_supported() &&
+	return b->precision == KERF_PRECISION_INT8 && vnni_supported() &&
 		b->e->storage[n->output].type != dnnl_f32 && is_limit(n->act) && n->groups == 1 &&
 		n->kernel[0] == 1 && n->kernel[1] == 1 && n->strides[0] == 1 &&
 		n->strides[1] == 1 && !n->pads[0] && !n->pads[1] && !n->pads[2] && !n->pads[3] &&

@@ -19,8 +19,6 @@ struct kerf_pointwise {
 /* depth is a multiple of 4 and no more than this */
 #define KERF_POINTWISE_DEPTH 128
 
-bool kerf_pointwise_supported(void);
-
 size_t kerf_pointwise_weight_bytes(const struct kerf_pointwise *p);
 /* floats of both vectors */
 size_t kerf_pointwise_vector_floats(const struct kerf_pointwise *p);

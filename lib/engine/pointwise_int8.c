@@ -214,9 +214,3 @@ void kerf_pointwise_pack(const struct kerf_pointwise *d, const int8_t *weights, 
 			(d->from_signed ? 128.0f * (float)sum * scales[c] : 0);
 	}
 }
-
-bool kerf_pointwise_supported(void)
-{
-	return dnn_isa_has(dnnl_cpu_isa_avx512_core_vnni) && __builtin_cpu_supports("avx512vnni") &&
-		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-}

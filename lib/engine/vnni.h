@@ -2,6 +2,15 @@
 #pragma once
 
 #include <immintrin.h>
+#include <stdbool.h>
+
+#include "engine/onednn.h"
+
+static inline bool vnni_supported(void)
+{
+	return dnn_isa_has(dnnl_cpu_isa_avx512_core_vnni) && __builtin_cpu_supports("avx512vnni") &&
+		__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
 
 /*
  * sum + four products, unsigned by signed, in each dword. With the intrinsic, GCC 12 copies every
