@@ -24,9 +24,11 @@ static int64_t bands(const struct kerf_direct *d)
 
 int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team)
 {
-	const int64_t vectors = ceil_div(d->oc, d->code->lanes), groups = ceil_div(vectors, d->code->vectors);
+	const int64_t parts = d->apart ? 1 : d->in_row / d->ic; /* that a tile cannot cross */
+	const int64_t vectors = ceil_div(d->oc, d->code->lanes);
+	const int64_t groups = parts * ceil_div(vectors, parts * d->code->vectors);
 
-	if (d->n * bands(d) * groups % team == 0)
+	if (parts > 1 || d->n * bands(d) * groups % team == 0)
 		return groups;
 	return KERF_MIN(ceil_div(groups, team) * team, vectors);
 }
@@ -46,6 +48,8 @@ struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc)
 		.h = 1,
 		.w = 1,
 		.ic = ic,
+		.in_row = ic,
+		.x_row = ic,
 		.out_h = 1,
 		.out_w = INT64_MAX,
 		.oc = oc,
@@ -174,7 +178,7 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 		t->fetch = next + i * window * t->fetch_step;
 		int64_t rows[2] = {oy, oy}, columns[2] = {ox, ox + t->places - 1};
 		for (int p = 0; p < t->places; p++, y += d->y_row) {
-			t->x[p] = x + ox * d->strides[1] * d->ic;
+			t->x[p] = x + ox * d->strides[1] * d->x_row;
 			t->y[p] = y;
 			if (++ox == d->out_w) {
 				ox = 0;
@@ -182,7 +186,7 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 				oy++;
 			}
 		}
-		if (d->padded) {
+		if (d->padded && !d->apart) {
 			if (columns[1] >= d->out_w) {
 				rows[1] = rows[0] + columns[1] / d->out_w;
 				columns[0] = 0;
@@ -194,10 +198,24 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 	}
 }
 
-/* Input rows that output rows [from, to) of an image read, with zeros around them, into the thread's own room. */
-static void pad_band(const struct kerf_direct *d, const float *x, int64_t from, int64_t to, float *room)
+/* n places of so many of the input's channels. */
+static void copy_places(const struct kerf_direct *d, const float *from, int64_t n, size_t bytes, float *to)
 {
-	const int64_t left = d->pads[1] * d->ic, middle = d->w * d->ic, right = d->row - left - middle;
+	for (int64_t i = 0; i < n; i++, from += d->in_row, to += d->x_row) {
+		if (bytes == PACK * sizeof(float))
+			memcpy(to, from, PACK * sizeof(float));
+		else
+			memcpy(to, from, bytes);
+	}
+}
+
+/*
+ * Input rows that output rows [from, to) of an image read, with zeros around them, into the thread's own room. Of a
+ * convolution of groups the channels from x on that one group of tiles reads.
+ */
+static void pad_band(const struct kerf_direct *d, const float *x, int64_t channels, int64_t from, int64_t to, float *room)
+{
+	const int64_t left = d->pads[1] * d->x_row, middle = d->w * d->x_row, right = d->row - left - middle;
 	const int64_t first = from * d->strides[0] - d->pads[0];
 	const int64_t count = (to - from - 1) * d->strides[0] + (d->kernel[0] - 1) * d->dilations[0] + 1;
 
@@ -207,9 +225,18 @@ static void pad_band(const struct kerf_direct *d, const float *x, int64_t from, 
 			continue;
 		}
 		memset(room, 0, (size_t)left * sizeof(*room));
-		memcpy(room + left, x + y * middle, (size_t)middle * sizeof(*room));
+		if (d->x_row == d->in_row)
+			memcpy(room + left, x + y * middle, (size_t)middle * sizeof(*room));
+		else
+			copy_places(d, x + y * d->w * d->in_row, d->w, (size_t)channels * sizeof(*x), room + left);
 		memset(room + left + middle, 0, (size_t)right * sizeof(*room));
 	}
+}
+
+/* Where the input channels begin that output channels from this one on read. */
+static int64_t first_input(const struct kerf_direct *d, int64_t channel)
+{
+	return channel * d->in_row / d->oc / d->ic * d->ic;
 }
 
 /*
@@ -222,22 +249,23 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 	const int64_t n_groups = d->groups, n_bands = bands(d);
 	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
 	float *room = d->padded ? data[4] + omp_get_thread_num() * d->room : NULL;
-	int64_t there = -1; /* the band that lies in room */
+	int64_t there = -1; /* what lies in room: a band, from that input channel on */
 
 	for (int64_t i = from; i < to; i++) {
 		const int64_t group = i % n_groups, band = i / n_groups % n_bands, image = i / (n_groups * n_bands);
 		const int64_t top = band * d->band, end = KERF_MIN(top + d->band, d->out_h);
-		const float *x = data[1] + image * d->h * d->w * d->ic;
 		const int64_t channel = kerf_direct_first(d, group), next = kerf_direct_first(d, group + 1);
+		const int64_t inputs = first_input(d, channel), key = i / n_groups * d->in_row + inputs;
+		const float *x = data[1] + image * d->h * d->w * d->in_row + inputs;
 		float *y = data[0] + image * d->out_h * d->out_w * d->y_row + d->y_first + channel;
 		struct kerf_direct_tile t = {
 			.weights = data[2] + channel * d->ic * area,
 			.channels = (int)(KERF_MIN(next, d->oc) - channel),
 		};
 
-		if (room && there != i / n_groups)
-			pad_band(d, x, top, end, room);
-		there = i / n_groups;
+		if (room && there != key)
+			pad_band(d, x, KERF_MIN(d->x_row, d->in_row - inputs), top, end, room);
+		there = key;
 		x = room ? room : x + top * d->strides[0] * d->row;
 		for (int64_t c = 0; c < d->ic; c += d->block) {
 			t.n_inputs = (int)KERF_MIN(d->ic - c, d->block);
@@ -297,6 +325,14 @@ static bool suits(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joi
 					   : false;
 }
 
+/* oneDNN's AVX2 code for groups of channels reaches a third of the peak. */
+static bool suits_grouped(int64_t area, int64_t ic, int64_t oc)
+{
+	const struct kerf_direct_code *code = kerf_direct_code();
+
+	return code == &kerf_direct_avx2 && area > 1 && ic >= code->lanes && oc % code->lanes == 0;
+}
+
 /* brgemm (with AVX2 from oneDNN 3 on) divides longer sums among threads: then ours, which are the same for any team. */
 #define LONG_SUM 1024
 
@@ -320,5 +356,7 @@ bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, c
 {
 	const int64_t area = (int64_t)n->kernel[0] * n->kernel[1];
 
-	return n->groups <= 1 && suits(area, x->dims[1], y->dims[1], y->dims[2] * y->dims[3], joins);
+	if (n->groups > 1)
+		return suits_grouped(area, x->dims[1] / n->groups, y->dims[1] / n->groups);
+	return suits(area, x->dims[1], y->dims[1], y->dims[2] * y->dims[3], joins);
 }

@@ -1,5 +1,5 @@
 /*
- * direct: convolution by our own loops, where oneDNN leaves multiply-adds unused. NHWC, one group.
+ * direct: convolution by our own loops, where oneDNN leaves multiply-adds unused. NHWC.
  *
  * A tile is a few output places of a few vectors of channels, whose sums stay in registers while an input channel after
  * the other is broadcast and multiplied with weights. One source (direct.inc) is compiled for each instruction set.
@@ -32,7 +32,10 @@ const struct kerf_direct_code *kerf_direct_code(void);
 /* Sizes in elements. pads: top, left; what lies below and to the right follows from the sizes. */
 struct kerf_direct {
 	const struct kerf_direct_code *code;
-	int64_t n, h, w, ic, out_h, out_w, oc;
+	int64_t n, h, w, out_h, out_w, oc;
+	int64_t ic;     /* input channels that an output channel is a sum of: all, or a group of them */
+	int64_t in_row; /* floats from place to place of the input, */
+	int64_t x_row;  /* and where tiles read: with groups the padded rows hold what one tile reads */
 	int64_t y_row, y_first; /* floats from place to place of the output, and in front of the first */
 	int64_t row;    /* floats in a padded row */
 	int64_t band;   /* output rows that one part works through */
@@ -40,6 +43,7 @@ struct kerf_direct {
 	int64_t groups; /* of whole vectors of output channels: one is a tile's width */
 	int64_t block;  /* input channels that all tiles of a band go through before the next ones */
 	int kernel[2], strides[2], dilations[2], pads[2];
+	bool apart;      /* each vector of output channels reads a vector of input channels of its own */
 	bool padded;     /* operand 4 is such room for each thread */
 	bool accumulate; /* onto what lies in the output */
 	float lo, hi;    /* limits of the result */

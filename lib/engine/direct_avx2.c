@@ -7,6 +7,7 @@
 
 #define PLACES 6
 #define VECTORS 2
+#define APART true
 #define ROW(p) TILE(p, 1); TILE(p, 2)
 #define TILES ROW(1); ROW(2); ROW(3); ROW(4); ROW(5); ROW(6);
 

@@ -7,6 +7,7 @@
 
 #define PLACES 7
 #define VECTORS 4
+#define APART false
 #define ROW(p) TILE(p, 1); TILE(p, 2); TILE(p, 3); TILE(p, 4)
 #define TILES ROW(1); ROW(2); ROW(3); ROW(4); ROW(5); ROW(6); ROW(7);
 

@@ -3,8 +3,10 @@
 
 #include <math.h>
 
-/* What a band reads should stay in the second cache, unless it is so small that it would only wait for weights. */
+/* What a band reads should stay in the second cache, unless it is so small that it would only wait for weights; */
 #define BAND_BYTES (384 << 10)
+/* in the first where weights are few. */
+#define GROUP_BAND_BYTES (20 << 10)
 #define BAND_PLACES 98
 
 /* A team divides rows down to so many places for each before it divides channels: a tile has as many as it takes then. */
@@ -59,7 +61,7 @@ static void describe_conv(
 		d->pads[i] = n->pads[i];
 		d->padded |= n->pads[i] > 0 || n->pads[i + 2] > 0;
 	}
-	d->row = (d->w + n->pads[1] + n->pads[3]) * d->ic;
+	d->row = (d->w + n->pads[1] + n->pads[3]) * d->x_row;
 }
 
 /* An inner product is the convolution of a picture one pixel wide. */
@@ -69,21 +71,38 @@ static void describe_gemm(struct kerf_direct *d, const struct kerf_tensor *x)
 	d->h = d->out_h = x->dims[0];
 	for (int i = 0; i < 2; i++)
 		d->kernel[i] = d->strides[i] = d->dilations[i] = 1;
-	d->row = d->ic;
+	d->row = d->x_row;
+}
+
+/* All of them go through rows that hold what a tile reads: one group's inputs, or those of each of its vectors. */
+static void describe_groups(struct kerf_direct *d, int64_t groups)
+{
+	const int64_t width = d->row / d->in_row;
+
+	d->ic = d->in_row / groups;
+	d->apart = d->ic == d->code->lanes && d->oc == d->in_row;
+	d->x_row = d->ic * (d->apart ? d->code->vectors : 1);
+	d->row = width * d->x_row;
+	d->padded = true;
 }
 
 static struct kerf_direct describe(
 	const struct kerf_node *n, const struct kerf_tensor *x, const struct kerf_tensor *y, unsigned team)
 {
-	struct kerf_direct d = {.code = kerf_direct_code(), .ic = x->dims[1], .oc = y->dims[1], .y_row = y->dims[1]};
+	const int64_t ic = x->dims[1], oc = y->dims[1];
+	struct kerf_direct d = {
+		.code = kerf_direct_code(), .ic = ic, .in_row = ic, .x_row = ic, .oc = oc, .y_row = oc};
 
 	if (n->op == KERF_OP_GEMM)
 		describe_gemm(&d, x);
 	else
 		describe_conv(&d, n, x, y);
+	if (n->groups > 1)
+		describe_groups(&d, n->groups);
 	const int64_t parts = KERF_MAX(1, KERF_MIN((int64_t)team, d.out_h * d.out_w / TEAM_PLACES));
 	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)d.kernel[0] * d.kernel[1]));
-	d.band = even_part(d.out_h, KERF_MAX(BAND_BYTES / (d.row * d.strides[0] * (int64_t)sizeof(float)),
+	const int64_t bytes = n->groups > 1 ? GROUP_BAND_BYTES : BAND_BYTES;
+	d.band = even_part(d.out_h, KERF_MAX(bytes / (d.row * d.strides[0] * (int64_t)sizeof(float)),
 					    (BAND_PLACES + d.out_w - 1) / d.out_w));
 	d.band = KERF_MIN(d.band, (d.out_h + parts - 1) / parts);
 	d.groups = kerf_direct_divide(&d, team);

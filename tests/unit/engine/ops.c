@@ -100,6 +100,12 @@ static const struct conv_case convs[] = {
 		{.kernel = {3, 3}, .dilations = {2, 3}, .pads = {2, 3, 2, 3}}},
 	{"2 groups", 2, 6, 9, 8, 10, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2}},
 	{"3 groups of 8", 2, 24, 9, 8, 24, {WINDOW(3, 3, 2, 1), .pads = {1, 1, 1, 1}, .groups = 3}},
+	{"7 groups of 8, pads differ", 2, 56, 23, 40, 56, {WINDOW(3, 3, 1, 1), .pads = {0, 1, 2, 0}, .groups = 7}},
+	{"4 groups of 8, strides differ", 1, 32, 31, 29, 32,
+		{.kernel = {5, 3}, .strides = {2, 1}, .dilations = {1, 2}, .pads = {2, 2, 2, 2}, .groups = 4}},
+	{"5 groups of 24, no pads", 2, 120, 9, 8, 120, {WINDOW(3, 3, 1, 1), .groups = 5}},
+	{"3 groups of 16 to 24", 1, 48, 17, 16, 72, {WINDOW(3, 3, 2, 1), .pads = {1, 1, 1, 1}, .groups = 3}},
+	{"2 groups of 72 to 8", 1, 144, 8, 9, 16, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2}},
 	{"2 groups 1x1 of 17", 1, 34, 5, 5, 34, {WINDOW(1, 1, 1, 1), .groups = 2}},
 	{"dw3x3 of 3", 2, 3, 9, 8, 3, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 3}},
 	{"dw3x3 of 17", 2, 17, 9, 8, 17, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 17}},
@@ -210,6 +216,7 @@ static void test_conv_with_fused_tail(void)
 				{WINDOW(1, 1, 1, 1)},
 				{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = channels[c]},
 				{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2},
+				{WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = channels[c] / 8},
 			};
 
 			for (size_t i = 0; i < KERF_ARRAY_LEN(likes); i++)
