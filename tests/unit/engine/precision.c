@@ -299,6 +299,31 @@ static void test_int8_pointwise(void)
 			}
 }
 
+/* Large 3x3 and 5x5 convolutions are faster in f32 by Winograd's where a CPU has AVX2 and no VNNI, small ones are not. */
+static void test_int8_beside_winograd(void)
+{
+	char isa[64];
+	const bool beats = strstr(kerf_engine_fingerprint_text(isa, sizeof(isa)), "avx") && !strstr(isa, "avx ") &&
+		!strstr(isa, "vnni") && !is_native(KERF_PRECISION_INT8);
+	const struct {
+		int size, kernel;
+		bool winograd;
+	} cases[] = {{24, 3, beats}, {16, 3, false}, {16, 5, beats}};
+
+	for (size_t i = 0; i < KERF_ARRAY_LEN(cases); i++) {
+		const int k = cases[i].kernel, pad = k / 2;
+		const struct kerf_node one = {.kernel = {1, 1}}, wide = {.kernel = {k, k}, .pads = {pad, pad, pad, pad}};
+		struct ref_net net = ref_net_nchw(1, 3, cases[i].size, cases[i].size);
+		int y = ref_add_act(&net, ref_add_conv(&net, one, net.g->input, 32), RELU);
+
+		y = ref_add_act(&net, ref_add_conv(&net, wide, y, 48), RELU);
+		ref_add_conv(&net, one, y, 16);
+		const struct outcome o = run_net(net, KERF_PRECISION_INT8, "conv winograd");
+		CU_ASSERT_EQUAL(o.steps, cases[i].winograd);
+		CU_ASSERT(o.from_full < 0.1);
+	}
+}
+
 static void test_every_cut(void)
 {
 	struct kerf_err err = {0};
@@ -415,4 +440,4 @@ static void test_int8_needs_ranges(void)
 }
 
 UNIT_MAIN("precision", UNIT(test_bf16_arithmetic), UNIT(test_int8_arithmetic), UNIT(test_bf16_depthwise), UNIT(test_int8_depthwise), UNIT(test_int8_pointwise),
-	UNIT(test_every_cut), UNIT(test_ranges), UNIT(test_useless_ranges), UNIT(test_the_file_may_say_the_ranges), UNIT(test_int8_needs_ranges))
+	UNIT(test_int8_beside_winograd), UNIT(test_every_cut), UNIT(test_ranges), UNIT(test_useless_ranges), UNIT(test_the_file_may_say_the_ranges), UNIT(test_int8_needs_ranges))
