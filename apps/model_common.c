@@ -192,16 +192,28 @@ int model_measure(
 
 struct model_memory model_memory(void)
 {
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	FILE *f = fopen("/proc/self/statm", "r");
-	unsigned long resident = 0, files = 0;
+	struct model_memory m = {0};
+	FILE *f = fopen("/proc/self/smaps", "r");
+	char line[4096], path[2];
+	unsigned long from, to;
+	size_t kilobytes;
+	bool is_file = false;
 
 	if (!f)
-		return (struct model_memory){0};
-	if (fscanf(f, "%*u %lu %lu", &resident, &files) != 2)
-		resident = files = 0;
+		return m;
+	while (fgets(line, sizeof(line), f)) {
+		/* "from-to rights offset device inode path"; memory of the process itself has none, or "[heap]" */
+		const int fields = sscanf(line, "%lx-%lx %*s %*s %*s %*s %1s", &from, &to, path);
+
+		if (fields >= 2)
+			is_file = fields == 3 && path[0] == '/';
+		if (sscanf(line, "Rss: %zu kB", &kilobytes) == 1) {
+			m.resident += kilobytes * 1024;
+			m.files += is_file ? kilobytes * 1024 : 0;
+		}
+	}
 	fclose(f);
-	return (struct model_memory){resident * page, files * page};
+	return m;
 }
 
 uint64_t model_clock_ns(void)
