@@ -100,7 +100,8 @@ static struct kerf_direct describe(
 	if (n->groups > 1)
 		describe_groups(&d, n->groups);
 	const int64_t parts = KERF_MAX(1, KERF_MIN((int64_t)team, d.out_h * d.out_w / TEAM_PLACES));
-	d.block = even_part(d.ic, BLOCK_TAPS / ((int64_t)d.kernel[0] * d.kernel[1]));
+	/* tiles apart go through all of their few inputs */
+	d.block = d.apart ? d.ic : even_part(d.ic, BLOCK_TAPS / ((int64_t)d.kernel[0] * d.kernel[1]));
 	const int64_t bytes = n->groups > 1 ? GROUP_BAND_BYTES : BAND_BYTES;
 	d.band = even_part(d.out_h, KERF_MAX(bytes / (d.row * d.strides[0] * (int64_t)sizeof(float)),
 					    (BAND_PLACES + d.out_w - 1) / d.out_w));

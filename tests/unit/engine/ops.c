@@ -103,6 +103,7 @@ static const struct conv_case convs[] = {
 	{"7 groups of 8, pads differ", 2, 56, 23, 40, 56, {WINDOW(3, 3, 1, 1), .pads = {0, 1, 2, 0}, .groups = 7}},
 	{"4 groups of 8, strides differ", 1, 32, 31, 29, 32,
 		{.kernel = {5, 3}, .strides = {2, 1}, .dilations = {1, 2}, .pads = {2, 2, 2, 2}, .groups = 4}},
+	{"3 groups of 8, 9x9", 1, 24, 12, 11, 24, {WINDOW(9, 9, 1, 1), .pads = {4, 4, 4, 4}, .groups = 3}},
 	{"5 groups of 24, no pads", 2, 120, 9, 8, 120, {WINDOW(3, 3, 1, 1), .groups = 5}},
 	{"3 groups of 16 to 24", 1, 48, 17, 16, 72, {WINDOW(3, 3, 2, 1), .pads = {1, 1, 1, 1}, .groups = 3}},
 	{"2 groups of 72 to 8", 1, 144, 8, 9, 16, {WINDOW(3, 3, 1, 1), .pads = {1, 1, 1, 1}, .groups = 2}},
