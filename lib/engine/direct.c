@@ -198,17 +198,6 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 	}
 }
 
-/* n places of so many of the input's channels. */
-static void copy_places(const struct kerf_direct *d, const float *from, int64_t n, size_t bytes, float *to)
-{
-	for (int64_t i = 0; i < n; i++, from += d->in_row, to += d->x_row) {
-		if (bytes == PACK * sizeof(float))
-			memcpy(to, from, PACK * sizeof(float));
-		else
-			memcpy(to, from, bytes);
-	}
-}
-
 /*
  * Input rows that output rows [from, to) of an image read, with zeros around them, into the thread's own room. Of a
  * convolution of groups the channels from x on that one group of tiles reads.
@@ -228,7 +217,8 @@ static void pad_band(const struct kerf_direct *d, const float *x, int64_t channe
 		if (d->x_row == d->in_row)
 			memcpy(room + left, x + y * middle, (size_t)middle * sizeof(*room));
 		else
-			copy_places(d, x + y * d->w * d->in_row, d->w, (size_t)channels * sizeof(*x), room + left);
+			for (int64_t i = 0; i < d->w; i++)
+				copy_line(room + left + i * d->x_row, x + (y * d->w + i) * d->in_row, channels);
 		memset(room + left + middle, 0, (size_t)right * sizeof(*room));
 	}
 }

@@ -40,7 +40,8 @@ struct kerf_engine_options {
 	int numa_node_plus1; /* weights and arenas on node - 1; 0 = the calling thread's node */
 	struct kerf_allocator allocator; /* zero = libnuma memory advised to huge pages */
 	/* Below f32, what a convolution gives to convolutions alone is kept in that precision, except at natural bottlenecks
-	 * (kerf_cut.natural) that are no larger than all before. What this CPU has no fast code for stays f32. */
+	 * (kerf_cut.natural) that are no larger than all before. What this CPU has no fast code for, or is faster at in f32, stays
+	 * f32. */
 	enum kerf_precision precision;
 	/* For INT8, of all tensors (kerf_engine_observe); needed while compiling. NULL = what the file says. What reads a
 	 * tensor of which nothing is known stays f32. */

@@ -3,11 +3,10 @@
 
 #include <math.h>
 
-/* What a band reads should stay in the second cache, unless it is so small that it would only wait for weights; */
+/* What a band reads should stay in the second cache, unless it is so small that it would only wait for weights. */
 #define BAND_BYTES (384 << 10)
-/* in the first where weights are few. */
-#define GROUP_BAND_BYTES (20 << 10)
 #define BAND_PLACES 98
+#define GROUP_BAND_BYTES (20 << 10) /* of groups, whose weights are few, in the first */
 
 /* A team divides rows down to so many places for each before it divides channels: a tile has as many as it takes then. */
 #define TEAM_PLACES 64
