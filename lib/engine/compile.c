@@ -37,28 +37,41 @@ static int run_reorder(struct kerf_engine *e, const struct weight *w, void *to)
 	return rc == dnnl_success ? 0 : -EIO;
 }
 
-static void drop_source(struct weight *w)
+static void drop_weight(struct weight *w)
 {
 	free(w->owned);
-	w->owned = NULL;
-	w->source = NULL;
+	dnn_md_free(&w->from);
+	dnn_md_free(&w->to);
+	*w = (struct weight){0};
 }
 
-static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
+static void drop_weights(struct builder *b)
 {
-	for (int i = 0; i < e->n_weights; i++) {
-		e->weights[i].offset = e->weight_bytes;
-		e->weight_bytes += kerf_align_up(e->weights[i].bytes);
+	for (int i = 0; i < b->n_weights; i++)
+		drop_weight(&b->weights[i]);
+	free(b->weights);
+}
+
+static int fill_weights(struct builder *b)
+{
+	struct kerf_engine *e = b->e;
+
+	e->weight_offsets = malloc(((size_t)b->n_weights + 1) * sizeof(*e->weight_offsets));
+	if (!e->weight_offsets)
+		return kerf_err_set(b->err, -ENOMEM, "out of memory");
+	for (int i = 0; i < b->n_weights; i++) {
+		e->weight_offsets[i] = e->weight_bytes;
+		e->weight_bytes += kerf_align_up(b->weights[i].bytes);
 	}
 	if (e->weight_bytes == 0)
 		return 0;
 	e->weight_block = e->allocator.alloc(e->allocator.user, e->weight_bytes);
 	if (!e->weight_block)
 		return kerf_err_set(
-			err, -ENOMEM, "no memory for %zu bytes of weights", e->weight_bytes);
-	for (int i = 0; i < e->n_weights; i++) {
-		struct weight *w = &e->weights[i];
-		char *to = (char *)e->weight_block + w->offset;
+			b->err, -ENOMEM, "no memory for %zu bytes of weights", e->weight_bytes);
+	for (int i = 0; i < b->n_weights; i++) {
+		struct weight *w = &b->weights[i];
+		char *to = (char *)e->weight_block + e->weight_offsets[i];
 		int rc = 0;
 		if (w->reorder)
 			rc = run_reorder(e, w, to);
@@ -68,9 +81,9 @@ static int fill_weights(struct kerf_engine *e, struct kerf_err *err)
 			kerf_direct_pack(&w->tiles, w->source, (float *)(void *)to);
 		else
 			memcpy(to, w->source, w->bytes);
-		drop_source(w);
+		drop_weight(w);
 		if (rc < 0)
-			return kerf_err_set(err, rc, "oneDNN could not lay out weights");
+			return kerf_err_set(b->err, rc, "oneDNN could not lay out weights");
 	}
 	return 0;
 }
@@ -125,7 +138,7 @@ static int build(struct builder *b)
 	for (int i = 0; i < e->n_steps; i++)
 		e->scratchpad_bytes =
 			KERF_MAX(e->scratchpad_bytes, kerf_align_up(e->steps[i].scratchpad_bytes));
-	return fill_weights(e, b->err);
+	return fill_weights(b);
 }
 
 static int prepare(struct kerf_engine *e, const struct kerf_engine_options *o, struct kerf_err *err)
@@ -175,6 +188,8 @@ struct kerf_engine *kerf_engine_compile(
 		free(b.last_use);
 		free(b.narrow);
 		free(b.winograd);
+		drop_weights(&b);
+		dnn_cache_clear();
 	}
 	if (rc < 0) {
 		kerf_engine_free(e);
@@ -187,26 +202,16 @@ void kerf_engine_free(struct kerf_engine *e)
 {
 	if (!e)
 		return;
-	for (int i = 0; i < e->n_steps; i++) {
-		struct step *s = &e->steps[i];
-		if (!s->primitive)
-			continue;
-		dnnl_primitive_destroy(s->primitive);
-		for (int k = 0; k < s->n_operands; k++)
-			dnn_md_free(&s->dnn_md[k]);
-	}
-	for (int i = 0; i < e->n_weights; i++) {
-		drop_source(&e->weights[i]);
-		dnn_md_free(&e->weights[i].from);
-		dnn_md_free(&e->weights[i].to);
-	}
+	for (int i = 0; i < e->n_steps; i++)
+		if (e->steps[i].primitive)
+			dnnl_primitive_destroy(e->steps[i].primitive);
 	if (e->weight_block)
 		e->allocator.release(e->allocator.user, e->weight_block, e->weight_bytes);
 	if (e->dnn)
 		dnnl_engine_destroy(e->dnn);
 	kerf_numa_free(e->numa);
 	free(e->team.cpus);
-	free(e->weights);
+	free(e->weight_offsets);
 	free(e->places);
 	free(e->joins);
 	free(e->steps);

@@ -25,7 +25,7 @@ static void *operand_memory(const struct kerf_context *c, struct operand o)
 
 	switch (o.in) {
 	case IN_ARENA: return c->arena + e->places[o.index].offset;
-	case IN_WEIGHTS: return (char *)e->weight_block + e->weights[o.index].offset;
+	case IN_WEIGHTS: return (char *)e->weight_block + e->weight_offsets[o.index];
 	case IN_SCRATCHPAD: return c->arena + e->arena_bytes;
 	}
 	return NULL;
@@ -36,7 +36,7 @@ static int bind_primitive(struct kerf_context *c, const struct step *s, struct b
 	for (int k = 0; k < s->n_operands; k++) {
 		dnnl_exec_arg_t *arg = &bound->args[k];
 		arg->arg = s->dnn_arg[k];
-		if (dnn_memory_create(&arg->memory, &s->dnn_md[k], c->e->dnn,
+		if (dnn_arg_memory_create(&arg->memory, s->primitive, arg->arg, c->e->dnn,
 			    operand_memory(c, s->operands[k])) != dnnl_success)
 			return -ENOMEM;
 		bound->n_args = k + 1;

@@ -42,11 +42,11 @@ struct place {
 };
 
 /*
- * A range of the weight block. Filled from `source` by a oneDNN reorder when `reorder` is
+ * What is to fill a range of the weight block. It comes from `source` by a oneDNN reorder when `reorder` is
  * set, by direct.c or winograd.c for their tiles, else copied. `owned` is a temporary that lowering made and filling frees.
  */
 struct weight {
-	size_t bytes, offset;
+	size_t bytes;
 	const void *source;
 	void *owned;
 	bool reorder;
@@ -144,7 +144,6 @@ struct step {
 	dnnl_primitive_t primitive;
 	size_t scratchpad_bytes;
 	int dnn_arg[KERF_DNN_ARGS];
-	struct dnn_md dnn_md[KERF_DNN_ARGS];
 
 	/* our own, when primitive is NULL */
 	step_run run;
@@ -224,8 +223,7 @@ struct kerf_engine {
 	int *tensor_place; /* n_tensors; KERF_NONE for what has no place */
 	struct storage *storage; /* n_tensors */
 	int n_tensors;
-	struct weight *weights;
-	int n_weights;
+	size_t *weight_offsets; /* per weight, in weight_block */
 	struct join *joins;
 	int n_joins;
 
@@ -249,6 +247,8 @@ struct builder {
 	const struct kerf_range *ranges;
 	bool *narrow; /* per node: multiplies in that precision */
 	struct kerf_winograd_form *winograd; /* per node */
+	struct weight *weights;
+	int n_weights;
 	int capacity_steps, capacity_places, capacity_weights, capacity_joins;
 };
 

@@ -73,14 +73,12 @@ int kerf_lower_new_place(struct builder *b, size_t bytes)
 
 int kerf_lower_new_weight(struct builder *b, size_t bytes)
 {
-	struct kerf_engine *e = b->e;
-	struct weight *w =
-		append((void **)&e->weights, &e->n_weights, &b->capacity_weights, sizeof(*w));
+	struct weight *w = append((void **)&b->weights, &b->n_weights, &b->capacity_weights, sizeof(*w));
 
 	if (!w)
 		return kerf_lower_fail(b, -ENOMEM, "out of memory");
 	w->bytes = bytes;
-	return e->n_weights - 1;
+	return b->n_weights - 1;
 }
 
 int kerf_lower_add_join(struct builder *b, const struct join *j)
@@ -100,7 +98,7 @@ float *kerf_lower_own_weight(struct builder *b, size_t bytes, struct operand *o)
 
 	if (index < 0)
 		return NULL;
-	struct weight *w = &b->e->weights[index];
+	struct weight *w = &b->weights[index];
 	w->source = w->owned = calloc(1, bytes);
 	if (!w->owned)
 		kerf_lower_fail(b, -ENOMEM, "out of memory");

@@ -150,7 +150,7 @@ struct weight *kerf_lower_own_weights(
 
 	if (index < 0)
 		return NULL;
-	struct weight *w = &b->e->weights[index];
+	struct weight *w = &b->weights[index];
 	w->source = b->g->tensors[n->inputs[1]].data;
 	w->tiles = *tiles;
 	own->operands[2] = (struct operand){IN_WEIGHTS, index};

@@ -49,17 +49,12 @@ static int dnn_fail(struct builder *b, dnnl_status_t status, const char *what)
 		what, dnn_status_name(status));
 }
 
-/* Operand slots of a oneDNN step, in the order that add_arg() is called; `md` is copied. */
-static int add_arg(struct builder *b, struct step *s, int arg, const struct dnn_md *md,
-	struct operand o)
+/* Operand slots of a oneDNN step, in the order that add_arg() is called. */
+static void add_arg(struct step *s, int arg, struct operand o)
 {
 	assert(s->n_operands < KERF_DNN_ARGS);
-	dnnl_status_t status = dnn_md_copy(&s->dnn_md[s->n_operands], md);
-	if (status != dnnl_success)
-		return dnn_fail(b, status, "memory descriptor");
 	s->dnn_arg[s->n_operands] = arg;
 	kerf_lower_operand(s, o);
-	return 0;
 }
 
 /* Turns a chosen descriptor into a step with its scratchpad; src and dst are the caller's. */
@@ -67,7 +62,6 @@ static struct step *make_step(struct builder *b, const char *what, dnnl_primitiv
 {
 	struct dnn_md scratchpad = {0};
 	char name[64];
-	int rc = 0;
 
 	snprintf(name, sizeof(name), "%s %s", what, dnn_impl_name(pd));
 	struct step *s = kerf_lower_step(b, name, NULL);
@@ -82,10 +76,9 @@ static struct step *make_step(struct builder *b, const char *what, dnnl_primitiv
 	}
 	s->scratchpad_bytes = dnn_md_bytes(&scratchpad);
 	if (s->scratchpad_bytes)
-		rc = add_arg(b, s, DNNL_ARG_SCRATCHPAD, &scratchpad,
-			(struct operand){IN_SCRATCHPAD, 0});
+		add_arg(s, DNNL_ARG_SCRATCHPAD, (struct operand){IN_SCRATCHPAD, 0});
 	dnn_md_free(&scratchpad);
-	return rc < 0 ? NULL : s;
+	return s;
 }
 
 /* The weights of a convolution or inner product: read once, laid out as the primitive likes. */
@@ -102,25 +95,27 @@ static int add_weights(struct builder *b, struct step *s, dnnl_primitive_desc_t 
 		dnn_md_free(&packed);
 		return index;
 	}
-	struct weight *w = &b->e->weights[index];
+	struct weight *w = &b->weights[index];
 	w->source = b->g->tensors[tensor].data;
 	w->reorder = true;
 	w->to = packed;
 	status = dnn_md_copy(&w->from, plain);
 	if (status != dnnl_success)
 		return dnn_fail(b, status, "weights");
-	return add_arg(b, s, DNNL_ARG_WEIGHTS, &w->to, (struct operand){IN_WEIGHTS, index});
+	add_arg(s, DNNL_ARG_WEIGHTS, (struct operand){IN_WEIGHTS, index});
+	return 0;
 }
 
-static int add_bias(struct builder *b, struct step *s, int tensor, const struct dnn_md *md)
+static int add_bias(struct builder *b, struct step *s, int tensor)
 {
 	const struct kerf_tensor *t = &b->g->tensors[tensor];
 	int index = kerf_lower_new_weight(b, kerf_tensor_bytes(t));
 
 	if (index < 0)
 		return index;
-	b->e->weights[index].source = t->data;
-	return add_arg(b, s, DNNL_ARG_BIAS, md, (struct operand){IN_WEIGHTS, index});
+	b->weights[index].source = t->data;
+	add_arg(s, DNNL_ARG_BIAS, (struct operand){IN_WEIGHTS, index});
+	return 0;
 }
 
 static int input_or_none(const struct kerf_node *n, int i)
@@ -285,18 +280,15 @@ static int find_scales(struct builder *b, const struct kerf_node *n, struct fusi
 	return 0;
 }
 
-static int add_vector(struct builder *b, struct step *s, int arg, int64_t n, float **to)
+/* NULL without memory. */
+static float *add_vector(struct builder *b, struct step *s, int arg, int64_t n)
 {
 	struct operand o;
-	struct dnn_md md;
+	float *to = kerf_lower_own_weight(b, (size_t)n * sizeof(*to), &o);
 
-	*to = kerf_lower_own_weight(b, (size_t)n * sizeof(**to), &o);
-	if (!*to)
-		return -ENOMEM;
-	const dnnl_status_t status = dnn_md_make(&md, 1, (const dnnl_dims_t){n}, dnnl_a);
-	const int rc = status == dnnl_success ? add_arg(b, s, arg, &md, o) : dnn_fail(b, status, "memory descriptor");
-	dnn_md_free(&md);
-	return rc;
+	if (to)
+		add_arg(s, arg, o);
+	return to;
 }
 
 /* Weights of 8 bits, and the bias and the scales that go with them. */
@@ -309,7 +301,7 @@ static int add_quantised(struct builder *b, struct step *s, const struct kerf_no
 
 	if (rc < 0)
 		return rc;
-	struct weight *packed = &b->e->weights[b->e->n_weights - 1];
+	struct weight *packed = &b->weights[b->n_weights - 1];
 	packed->source = packed->owned = malloc((size_t)kerf_tensor_elements(w));
 	if (!packed->owned)
 		return kerf_lower_fail(b, -ENOMEM, "out of memory");
@@ -317,16 +309,19 @@ static int add_quantised(struct builder *b, struct step *s, const struct kerf_no
 	if (f->op.has_bias) {
 		const float *bias = b->g->tensors[n->inputs[2]].data;
 
-		rc = add_vector(b, s, DNNL_ARG_BIAS, channels, &to);
-		for (int64_t i = 0; i < channels && rc == 0; i++)
+		to = add_vector(b, s, DNNL_ARG_BIAS, channels);
+		if (!to)
+			return -ENOMEM;
+		for (int64_t i = 0; i < channels; i++)
 			to[i] = dnn_bias(bias[i], f->scales[i] * f->dst.scale, f->dst.scale);
 	}
-	if (rc == 0 && DNN_SCALES_ARE_ARGS) {
-		rc = add_vector(b, s, DNN_ARG_SCALES, channels, &to);
-		if (rc == 0)
-			memcpy(to, f->scales, (size_t)channels * sizeof(*to));
+	if (DNN_SCALES_ARE_ARGS) {
+		to = add_vector(b, s, DNN_ARG_SCALES, channels);
+		if (!to)
+			return -ENOMEM;
+		memcpy(to, f->scales, (size_t)channels * sizeof(*to));
 	}
-	return rc;
+	return 0;
 }
 
 static int choose_conv(struct builder *b, const struct kerf_node *n, int residual, struct fusion *f)
@@ -347,13 +342,11 @@ static int emit_fused(struct builder *b, const char *what, const struct kerf_nod
 
 	if (!s)
 		return -ENOMEM;
-	int rc = add_arg(b, s, DNNL_ARG_SRC, &f->op.src, x);
-	if (rc == 0)
-		rc = add_arg(b, s, DNNL_ARG_DST, &f->op.dst, y);
-	if (rc == 0)
-		rc = is_integer(f->src) ? add_quantised(b, s, n, f) : add_weights(b, s, f->pd, n->inputs[1], &f->plain);
+	add_arg(s, DNNL_ARG_SRC, x);
+	add_arg(s, DNNL_ARG_DST, y);
+	int rc = is_integer(f->src) ? add_quantised(b, s, n, f) : add_weights(b, s, f->pd, n->inputs[1], &f->plain);
 	if (rc == 0 && f->op.has_bias && !is_integer(f->src))
-		rc = add_bias(b, s, n->inputs[2], &f->op.bias);
+		rc = add_bias(b, s, n->inputs[2]);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, f->residual, f->act);
 }
 
@@ -532,10 +525,9 @@ static int emit_unary(struct builder *b, const char *what, const struct kerf_nod
 	dnnl_primitive_desc_destroy(pd);
 	if (!s)
 		return -ENOMEM;
-	rc = add_arg(b, s, DNNL_ARG_SRC, &op->src, x);
-	if (rc == 0)
-		rc = add_arg(b, s, DNNL_ARG_DST, &op->dst, y);
-	return rc < 0 ? rc : kerf_lower_tail(b, y, n->residual, n->act);
+	add_arg(s, DNNL_ARG_SRC, x);
+	add_arg(s, DNNL_ARG_DST, y);
+	return kerf_lower_tail(b, y, n->residual, n->act);
 }
 
 /* outer x axis x inner as memory has them */
@@ -612,12 +604,10 @@ static int emit_matmul(struct builder *b, const struct dnn_op *op, struct operan
 	dnnl_primitive_desc_destroy(pd);
 	if (!s)
 		return -ENOMEM;
-	int rc = add_arg(b, s, DNNL_ARG_SRC, &op->src, a);
-	if (rc == 0)
-		rc = add_arg(b, s, DNNL_ARG_WEIGHTS, &op->weights, w);
-	if (rc == 0)
-		rc = add_arg(b, s, DNNL_ARG_DST, &op->dst, y);
-	return rc;
+	add_arg(s, DNNL_ARG_SRC, a);
+	add_arg(s, DNNL_ARG_WEIGHTS, w);
+	add_arg(s, DNNL_ARG_DST, y);
+	return 0;
 }
 
 /* By our own tiles (matmul.c). */

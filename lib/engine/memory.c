@@ -10,22 +10,27 @@
 #include <sys/mman.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
+#define SMALL_PAGE ((size_t)4096)
 
 struct kerf_numa {
 	int node; /* KERF_NONE = leave it to the kernel */
 };
 
-/* Small blocks do not deserve a huge page each. */
-static size_t mapping_align(size_t bytes)
+static size_t align_up(size_t bytes, size_t align)
 {
-	return bytes >= HUGE_PAGE / 2 ? HUGE_PAGE : 4096;
+	return (bytes + align - 1) / align * align;
 }
 
+/* Small blocks do not deserve a huge page. */
+static size_t mapping_align(size_t bytes)
+{
+	return bytes >= HUGE_PAGE / 2 ? HUGE_PAGE : SMALL_PAGE;
+}
+
+/* What goes beyond huge pages lies in small ones: as fast, and up to 2 MB less, an eighth of a small network. */
 static size_t mapping_bytes(size_t bytes)
 {
-	size_t align = mapping_align(bytes);
-
-	return (bytes + align - 1) / align * align;
+	return align_up(bytes, bytes < HUGE_PAGE ? mapping_align(bytes) : SMALL_PAGE);
 }
 
 /* mmap aligns to small pages only: take more and give back both ends. */

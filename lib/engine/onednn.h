@@ -106,6 +106,22 @@ static inline dnnl_status_t dnn_memory_create(dnnl_memory_t *memory, const struc
 	return dnnl_memory_create(memory, dnn_md_get(m), engine, data);
 }
 
+/* Memory for one argument of a primitive's runs, described as the primitive has it (dnnl_query_exec_arg_md). */
+static inline dnnl_status_t dnn_arg_memory_create(dnnl_memory_t *memory, const_dnnl_primitive_t primitive, int arg,
+	dnnl_engine_t engine, void *data)
+{
+	const_dnnl_primitive_desc_t pd;
+	dnnl_status_t rc = dnnl_primitive_get_primitive_desc(primitive, &pd);
+
+	if (rc != dnnl_success)
+		return rc;
+	if (DNN_SCALES_ARE_ARGS && arg == DNN_ARG_SCALES) /* it does not describe these */
+		return dnn_scales_memory_create(memory, pd, engine, data);
+	dnn_md_ref md = dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, arg);
+
+	return md ? dnnl_memory_create(memory, md, engine, data) : dnnl_invalid_arguments;
+}
+
 static inline void dnn_op_free(struct dnn_op *op)
 {
 	dnn_md_free(&op->src);
@@ -195,6 +211,16 @@ static inline dnnl_status_t dnn_reorder_create(dnnl_primitive_t *primitive,
 	rc = dnnl_primitive_create(primitive, pd);
 	dnnl_primitive_desc_destroy(pd);
 	return rc;
+}
+
+/* Forgets the primitives that are not in use: else those of the reorders stay (dev_guide_primitive_cache). */
+static inline void dnn_cache_clear(void)
+{
+	int capacity;
+
+	if (dnnl_get_primitive_cache_capacity(&capacity) == dnnl_success &&
+		dnnl_set_primitive_cache_capacity(0) == dnnl_success)
+		dnnl_set_primitive_cache_capacity(capacity);
 }
 
 /* ---- what the CPU has, unless ONEDNN_MAX_CPU_ISA says less: each of oneDNN's values has the bits of those below it ---- */

@@ -43,6 +43,12 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
 #define DNN_SCALES_ARE_ARGS false
 #define DNN_ARG_SCALES 0
 
+static inline dnnl_status_t dnn_scales_memory_create(dnnl_memory_t *memory, const_dnnl_primitive_desc_t pd,
+	dnnl_engine_t engine, void *data)
+{
+	return dnnl_unimplemented;
+}
+
 static inline dnnl_status_t dnn_attr_set_scales(dnnl_primitive_attr_t attr, const struct dnn_op *op)
 {
 	return dnnl_primitive_attr_set_output_scales(attr, op->n_scales, op->n_scales > 1 ? 1 << 1 : 0, op->scales);

@@ -44,6 +44,24 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
 #define DNN_SCALES_ARE_ARGS true
 #define DNN_ARG_SCALES (DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS)
 
+/* One for each output channel. */
+static inline dnnl_status_t dnn_scales_memory_create(dnnl_memory_t *memory, const_dnnl_primitive_desc_t pd,
+	dnnl_engine_t engine, void *data)
+{
+	const dnnl_dims_t *dims;
+	struct dnn_md md;
+	dnnl_status_t rc = dnnl_memory_desc_query(
+		dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, DNNL_ARG_DST), dnnl_query_dims, &dims);
+
+	if (rc == dnnl_success)
+		rc = dnn_md_make_as(&md, 1, (const dnnl_dims_t){(*dims)[1]}, dnnl_f32, dnnl_a);
+	if (rc != dnnl_success)
+		return rc;
+	rc = dnnl_memory_create(memory, md.md, engine, data);
+	dnn_md_free(&md);
+	return rc;
+}
+
 static inline dnnl_status_t dnn_attr_set_scales(dnnl_primitive_attr_t attr, const struct dnn_op *op)
 {
 	const int per_channel = op->grouped ? 1 << 0 | 1 << 1 : 1 << 0;
