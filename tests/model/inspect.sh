@@ -42,6 +42,16 @@ kerf-model inspect efficientnet-b0 --json --rounds 1 > all.json
 says all.json '"u8": 150528'
 test "$(grep -c '"u8":' all.json)" = 1 || fail "u8 at more than one cut in JSON"
 
+# Beside the weights a loaded network takes little (with AVX2, which most have); sanitizers take much.
+if ! grep -qF __asan_init "$(command -v kerf-model)"; then
+	for network in mobilenet-v3-small squeezenet-1.1; do
+		ONEDNN_MAX_CPU_ISA=AVX2 kerf-model inspect "$network" --block --json --rounds 1 > memory.json
+		awk '/"weight_bytes"/ { weights = $2 + 0 } /"resident_bytes"/ { all = $2 + 0 } /"file_bytes"/ { files = $2 + 0 }
+			END { exit !(weights && all > files + weights && all - files <= 1.3 * weights) }' memory.json ||
+			fail "$network: $(grep _bytes memory.json | tr -d '\n')"
+	done
+fi
+
 if command -v gnuplot >/dev/null; then
 	kerf-model inspect efficientnet-b0 --block --rounds 1 --plot "it's.svg" >/dev/null || fail "--plot ended with $?"
 	grep -q '</svg>' "it's.svg" || fail "no picture"
