@@ -16,11 +16,6 @@ struct kerf_numa {
 	int node; /* KERF_NONE = leave it to the kernel */
 };
 
-static size_t align_up(size_t bytes, size_t align)
-{
-	return (bytes + align - 1) / align * align;
-}
-
 /* Small blocks do not deserve a huge page. */
 static size_t mapping_align(size_t bytes)
 {
@@ -30,7 +25,9 @@ static size_t mapping_align(size_t bytes)
 /* What goes beyond huge pages lies in small ones: as fast, and up to 2 MB less, an eighth of a small network. */
 static size_t mapping_bytes(size_t bytes)
 {
-	return align_up(bytes, bytes < HUGE_PAGE ? mapping_align(bytes) : SMALL_PAGE);
+	const size_t page = bytes < HUGE_PAGE ? mapping_align(bytes) : SMALL_PAGE;
+
+	return (bytes + page - 1) / page * page;
 }
 
 /* mmap aligns to small pages only: take more and give back both ends. */

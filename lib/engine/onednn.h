@@ -213,7 +213,7 @@ static inline dnnl_status_t dnn_reorder_create(dnnl_primitive_t *primitive,
 	return rc;
 }
 
-/* Forgets the primitives that are not in use: else those of the reorders stay (dev_guide_primitive_cache). */
+/* What uses a primitive keeps it; in oneDNN's cache those of the reorders would stay as well (dev_guide_primitive_cache). */
 static inline void dnn_cache_clear(void)
 {
 	int capacity;
