@@ -2,7 +2,7 @@
 
 BUILD_PACKAGES=(gcc g++ make cmake pkg-config dpdk-dev libdnnl-dev libnuma-dev libcunit1-dev
 	libprotobuf-c-dev protobuf-c-compiler libonnx-dev libavformat-dev libavcodec-dev libavutil-dev
-	libswscale-dev libjansson-dev libssl-dev)
+	libswscale-dev libjansson-dev libxxhash-dev)
 VIDEO_PACKAGES=(python3-imageio)
 TEST_PACKAGES=(iproute2 iputils-ping gnuplot-nox libonnx-testdata)
 

@@ -132,14 +132,17 @@ double kerf_rng_normal(struct kerf_rng *r);  /* mean 0, deviation 1 (Box-Muller)
 
 /* ---- digests ---- */
 
-#define KERF_DIGEST_LEN 32
+#define KERF_DIGEST_LEN 16
 
-/* SHA-256 (FIPS 180-4) of len bytes. */
+/*
+ * XXH3 of 128 bits (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md) of len bytes, as `xxh128sum` prints it. It
+ * tells models apart that differ by accident; whoever wants to can make two that do not.
+ */
 void kerf_digest(const void *data, size_t len, uint8_t digest[KERF_DIGEST_LEN]);
 
 /* Incremental form of the same; begin allocates what end frees. */
 struct kerf_digest_state {
-	void *context; /* libcrypto's */
+	void *context; /* xxHash's */
 };
 void kerf_digest_begin(struct kerf_digest_state *s);
 void kerf_digest_add(struct kerf_digest_state *s, const void *data, size_t len);

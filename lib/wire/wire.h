@@ -18,7 +18,7 @@
 
 #include "core/core.h"
 
-#define KERF_WIRE_VERSION 2
+#define KERF_WIRE_VERSION 3
 #define KERF_UDP_PORT 4747
 
 enum kerf_msg_type {
@@ -129,7 +129,7 @@ struct kerf_wire_hello {
 	uint64_t picture;                /* how a JPEG becomes pixels: equal = equal pixels; 0 = not spoken */
 } __attribute__((packed));
 
-static_assert(sizeof(struct kerf_wire_hello) == 168, "hello");
+static_assert(sizeof(struct kerf_wire_hello) == 152, "hello");
 
 /* Codes of ERROR. */
 enum kerf_wire_error_code {

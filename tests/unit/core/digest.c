@@ -19,13 +19,12 @@ static void expect(const void *data, size_t len, const char *hex)
 	CU_ASSERT_STRING_EQUAL(found, hex);
 }
 
-/* Examples of FIPS 180-2, appendix B, and the empty message of NIST's CAVP. */
+/* What xxh128sum of xxHash 0.8.1 prints. */
 static void test_known_answers(void)
 {
-	expect("", 0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-	expect("abc", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-	expect("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56,
-		"248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+	expect("", 0, "99aa06d3014798d86001c324468d497f");
+	expect("abc", 3, "06b05ab6733a618578af5f94892f3950");
+	expect("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56, "3d62d22a5169b016c0d894fd4828a1a7");
 }
 
 static void test_million_a(void)
@@ -33,7 +32,7 @@ static void test_million_a(void)
 	static char a[1000000];
 
 	memset(a, 'a', sizeof(a));
-	expect(a, sizeof(a), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+	expect(a, sizeof(a), "a545df8e384a9579b1fd6fae5285c4eb");
 }
 
 static void test_pieces_equal_the_whole(void)

@@ -36,7 +36,7 @@ static void test_hello(void)
 	memset(&back, 0xee, sizeof(back));
 	CU_ASSERT_EQUAL(kerf_wire_get_hello(golden_hello, sizeof(golden_hello), &back), 0);
 	CU_ASSERT_EQUAL(memcmp(&back, &h, sizeof(h)), 0);
-	CU_ASSERT_EQUAL(kerf_wire_get_hello(golden_hello, 159, &back), -EBADMSG);
+	CU_ASSERT_EQUAL(kerf_wire_get_hello(golden_hello, 151, &back), -EBADMSG);
 }
 
 static int get_built(const struct kerf_hello *h)

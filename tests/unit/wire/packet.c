@@ -230,7 +230,7 @@ static void test_header_values_out_of_range(void)
 		size_t offset;
 		uint8_t value;
 	} broken[] = {
-		{42 + 0, 0x20}, {42 + 0, 0x2a}, {42 + 0, 0x2f}, /* no such type */
+		{42 + 0, 0x30}, {42 + 0, 0x3a}, {42 + 0, 0x3f}, /* no such type */
 		{42 + 1, 0x22}, {42 + 1, 0x92},                 /* unknown flags */
 		{42 + 9, 0x04}, {42 + 9, 0xff},                 /* index >= count */
 		{42 + 21, 0x01},                                /* reserved */
