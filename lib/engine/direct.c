@@ -67,21 +67,19 @@ struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc)
 	return d;
 }
 
-#define PACK 16 /* at once: a cache line of what is read, and of what is written with AVX-512 */
-
 /* Whole lines, nearly all, without a call. */
 static void copy_line(float *to, const float *from, int64_t n)
 {
-	if (n == PACK)
-		memcpy(to, from, PACK * sizeof(float));
+	if (n == DIRECT_PACK)
+		memcpy(to, from, DIRECT_PACK * sizeof(float));
 	else
 		memcpy(to, from, (size_t)n * sizeof(float));
 }
 
-static void transpose(float tile[PACK][PACK])
+static void transpose(float tile[DIRECT_PACK][DIRECT_PACK])
 {
-	for (int i = 0; i < PACK; i += 4) {
-		for (int j = i; j < PACK; j += 4) {
+	for (int i = 0; i < DIRECT_PACK; i += 4) {
+		for (int j = i; j < DIRECT_PACK; j += 4) {
 			__m128 a[4], b[4];
 
 			for (int k = 0; k < 4; k++) {
@@ -98,16 +96,15 @@ static void transpose(float tile[PACK][PACK])
 	}
 }
 
-/* Up to PACK output channels from `lane` on, of nc input channels from `first` on, into rows of `width`. */
-static void pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
+void kerf_direct_pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
 	int64_t nc, int64_t width, float *to)
 {
 	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
-	float tile[PACK][PACK] = {0};
+	float tile[DIRECT_PACK][DIRECT_PACK] = {0};
 	int64_t k = 0, c = 0; /* place in the window, input channel */
 
-	for (int64_t at = 0; at < nc * area; at += PACK) {
-		const int64_t n = KERF_MIN(nc * area - at, PACK);
+	for (int64_t at = 0; at < nc * area; at += DIRECT_PACK) {
+		const int64_t n = KERF_MIN(nc * area - at, DIRECT_PACK);
 
 		for (int64_t l = 0; l < n_lanes; l++) {
 			if (lane + l < d->oc)
@@ -136,8 +133,8 @@ void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to)
 		for (int64_t first = 0; first < d->ic; first += d->block) {
 			const int64_t nc = KERF_MIN(d->ic - first, d->block);
 
-			for (int64_t at = 0; at < width; at += PACK)
-				pack_lanes(d, from, start + at, KERF_MIN(width - at, PACK), first, nc, width, to + at);
+			for (int64_t at = 0; at < width; at += DIRECT_PACK)
+				kerf_direct_pack_lanes(d, from, start + at, KERF_MIN(width - at, DIRECT_PACK), first, nc, width, to + at);
 			to += nc * area * width;
 		}
 	}

@@ -332,6 +332,11 @@ bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int r
 int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team);
 /* where one begins. */
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
+#define DIRECT_PACK 16 /* lanes at once: a cache line of what is read, and of what is written with AVX-512 */
+/* direct.c: so many output channels from `lane` on, at most DIRECT_PACK, of nc input channels from `first` on, as
+ * [kh][kw][nc] rows of `width`. */
+void kerf_direct_pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
+	int64_t nc, int64_t width, float *to);
 /* direct.c: [O, I, kh, kw] as [group][I / block][kh][kw][block][channels of the group], zeros up to whole vectors. */
 void kerf_direct_pack(const struct kerf_direct *d, const float *from, float *to);
 /*

@@ -15,68 +15,99 @@ size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct
 	return (size_t)(points(f) * product->y_row * product->ic) * sizeof(float);
 }
 
-#define PACK 16 /* output channels at once: a cache line */
+#define CHANNELS 16 /* input channels at once: their weights stay in the first cache */
+
+typedef double lanes[DIRECT_PACK];
 
 /* The weights of a line, of each lane, into its points. */
-static void spread(struct kerf_winograd_form f, double g[WINOGRAD_MAX_TAPS][PACK], double u[WINOGRAD_MAX_SIDE][PACK])
+static void spread_4(const lanes *g, lanes *u)
+{
+	for (int l = 0; l < DIRECT_PACK; l++) {
+		const double a = g[0][l], b = g[1][l], c = g[2][l];
+
+		u[0][l] = a;
+		u[1][l] = (a + c + b) / 2;
+		u[2][l] = (a + c - b) / 2;
+		u[3][l] = c;
+	}
+}
+
+static void spread_6(int taps, const lanes *g, lanes *u)
 {
 	const double p = WINOGRAD_P, q = WINOGRAD_Q, p2 = WINOGRAD_P2, q2 = WINOGRAD_Q2;
-	const double of_p = 1 / (2 * p2 * (p2 - q2)), of_q = 1 / (2 * q2 * (q2 - p2));
+	const double of_0 = 1 / (p2 * q2), of_p = 1 / (2 * p2 * (p2 - q2)), of_q = 1 / (2 * q2 * (q2 - p2));
+	static const lanes none;
+	const double *fourth = taps > 3 ? g[3] : none, *fifth = taps > 3 ? g[4] : none;
 
-	for (int l = 0; l < PACK; l++) {
-		const double a = g[0][l], b = g[1][l], c = g[2][l];
-		const double d = f.taps > 3 ? g[3][l] : 0, e = f.taps > 3 ? g[4][l] : 0;
+	for (int l = 0; l < DIRECT_PACK; l++) {
+		const double a = g[0][l], b = g[1][l], c = g[2][l], d = fourth[l], e = fifth[l];
 
-		if (f.side == 4) {
-			u[0][l] = a;
-			u[1][l] = (a + c + b) / 2;
-			u[2][l] = (a + c - b) / 2;
-			u[3][l] = c;
-			continue;
-		}
-		u[0][l] = a * (1 / (p2 * q2));
+		u[0][l] = a * of_0;
 		u[1][l] = (a + p2 * (c + p2 * e) + p * (b + p2 * d)) * of_p;
 		u[2][l] = (a + p2 * (c + p2 * e) - p * (b + p2 * d)) * of_p;
 		u[3][l] = (a + q2 * (c + q2 * e) + q * (b + q2 * d)) * of_q;
 		u[4][l] = (a + q2 * (c + q2 * e) - q * (b + q2 * d)) * of_q;
-		u[5][l] = f.taps > 3 ? e : c;
+		u[5][l] = taps > 3 ? e : c;
 	}
 }
 
-/* Up to PACK output channels from `lane` on, for input channel c: each point's lanes into its plane. */
-static void pack_channel(struct kerf_winograd_form f, const struct kerf_direct *d, const float *from, int64_t lane,
-	int64_t n_lanes, int64_t c, int64_t plane, float *to)
+static void spread(struct kerf_winograd_form f, const lanes *g, lanes *u)
 {
-	const int area = f.taps * f.taps;
-	double g[WINOGRAD_MAX_TAPS][WINOGRAD_MAX_TAPS][PACK] = {0}; /* columns of the window */
-	double half[WINOGRAD_MAX_SIDE][WINOGRAD_MAX_TAPS][PACK], line[WINOGRAD_MAX_SIDE][PACK];
+	if (f.side == 4)
+		spread_4(g, u);
+	else
+		spread_6(f.taps, g, u);
+}
 
-	for (int64_t l = 0; l < n_lanes && lane + l < d->oc; l++)
-		for (int k = 0; k < area; k++)
-			g[k % f.taps][k / f.taps][l] = (double)from[((lane + l) * d->ic + c) * area + k];
+/* The window of an input channel, `tap` floats from one of its places to the next: each point's lanes into its plane. */
+static void pack_channel(struct kerf_winograd_form f, const float *window, int64_t tap, int64_t n_lanes, int64_t plane, float *to)
+{
+	lanes column[WINOGRAD_MAX_TAPS], half[WINOGRAD_MAX_TAPS][WINOGRAD_MAX_SIDE], line[WINOGRAD_MAX_TAPS];
+	lanes points[WINOGRAD_MAX_SIDE];
+
 	for (int x = 0; x < f.taps; x++) {
-		spread(f, g[x], line);
-		for (int i = 0; i < f.side; i++)
-			memcpy(half[i][x], line[i], sizeof(line[i]));
+		for (int y = 0; y < f.taps; y++)
+			for (int l = 0; l < DIRECT_PACK; l++)
+				column[y][l] = (double)window[(y * f.taps + x) * tap + l];
+		spread(f, (const lanes *)column, half[x]);
 	}
 	for (int i = 0; i < f.side; i++) {
-		spread(f, half[i], line);
-		for (int j = 0; j < f.side; j++, to += plane)
-			for (int64_t l = 0; l < n_lanes; l++)
-				to[l] = (float)line[j][l];
+		for (int x = 0; x < f.taps; x++)
+			memcpy(line[x], half[x][i], sizeof(lanes));
+		spread(f, (const lanes *)line, points);
+		for (int j = 0; j < f.side; j++, to += plane) {
+			float rounded[DIRECT_PACK];
+
+			for (int l = 0; l < DIRECT_PACK; l++)
+				rounded[l] = (float)points[j][l];
+			memcpy(to, rounded, (size_t)n_lanes * sizeof(*to));
+		}
 	}
 }
 
 void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *d, const float *from, float *to)
 {
 	const int64_t plane = d->y_row * d->ic;
+	struct kerf_direct window = *d;
+	float block[WINOGRAD_MAX_TAPS * WINOGRAD_MAX_TAPS * CHANNELS * DIRECT_PACK];
 
+	window.kernel[0] = window.kernel[1] = f.taps;
 	for (int64_t group = 0; group < d->groups; group++) {
 		const int64_t start = kerf_direct_first(d, group), width = kerf_direct_first(d, group + 1) - start;
 
-		for (int64_t c = 0; c < d->ic; c++, to += width)
-			for (int64_t at = 0; at < width; at += PACK)
-				pack_channel(f, d, from, start + at, KERF_MIN(width - at, PACK), c, plane, to + at);
+		for (int64_t at = 0; at < width; at += DIRECT_PACK) {
+			const int64_t n_lanes = KERF_MIN(width - at, DIRECT_PACK);
+
+			for (int64_t first = 0; first < d->ic; first += CHANNELS) {
+				const int64_t nc = KERF_MIN(d->ic - first, CHANNELS);
+
+				kerf_direct_pack_lanes(&window, from, start + at, DIRECT_PACK, first, nc, DIRECT_PACK, block);
+				for (int64_t c = 0; c < nc; c++)
+					pack_channel(f, block + c * DIRECT_PACK, nc * DIRECT_PACK, n_lanes, plane,
+						to + (first + c) * width + at);
+			}
+		}
+		to += d->ic * width;
 	}
 }
 
