@@ -67,59 +67,49 @@ struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc)
 	return d;
 }
 
-/* Whole lines, nearly all, without a call. */
-static void copy_line(float *to, const float *from, int64_t n)
+/* n values of as many lines as there are lanes, `row` apart: the lanes of each value side by side. */
+static void transpose(const float *from, int64_t row, int64_t n_lanes, int64_t n, float *to[DIRECT_PACK])
 {
-	if (n == DIRECT_PACK)
-		memcpy(to, from, DIRECT_PACK * sizeof(float));
-	else
-		memcpy(to, from, (size_t)n * sizeof(float));
-}
+	const int64_t whole_lanes = n_lanes / 4 * 4, whole = n / 4 * 4;
 
-static void transpose(float tile[DIRECT_PACK][DIRECT_PACK])
-{
-	for (int i = 0; i < DIRECT_PACK; i += 4) {
-		for (int j = i; j < DIRECT_PACK; j += 4) {
-			__m128 a[4], b[4];
+	for (int64_t lane = 0; lane < whole_lanes; lane += 4) {
+		for (int64_t i = 0; i < whole; i += 4) {
+			__m128 a[4];
 
-			for (int k = 0; k < 4; k++) {
-				a[k] = _mm_loadu_ps(&tile[i + k][j]);
-				b[k] = _mm_loadu_ps(&tile[j + k][i]);
-			}
+			for (int k = 0; k < 4; k++)
+				a[k] = _mm_loadu_ps(from + (lane + k) * row + i);
 			_MM_TRANSPOSE4_PS(a[0], a[1], a[2], a[3]);
-			_MM_TRANSPOSE4_PS(b[0], b[1], b[2], b[3]);
-			for (int k = 0; k < 4; k++) {
-				_mm_storeu_ps(&tile[j + k][i], a[k]);
-				_mm_storeu_ps(&tile[i + k][j], b[k]);
-			}
+			for (int k = 0; k < 4; k++)
+				_mm_storeu_ps(to[i + k] + lane, a[k]);
 		}
 	}
+	for (int64_t i = 0; i < n; i++)
+		for (int64_t lane = i < whole ? whole_lanes : 0; lane < n_lanes; lane++)
+			to[i][lane] = from[lane * row + i];
 }
 
 void kerf_direct_pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
 	int64_t nc, int64_t width, float *to)
 {
-	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1];
-	float tile[DIRECT_PACK][DIRECT_PACK] = {0};
-	int64_t k = 0, c = 0; /* place in the window, input channel */
+	const int64_t area = (int64_t)d->kernel[0] * d->kernel[1], row = d->ic * area;
+	const int64_t real = KERF_MAX(KERF_MIN(n_lanes, d->oc - lane), 0); /* the others are zero */
+	int64_t k = 0, c = 0;                                              /* place in the window, input channel */
 
+	from += lane * row + first * area;
 	for (int64_t at = 0; at < nc * area; at += DIRECT_PACK) {
 		const int64_t n = KERF_MIN(nc * area - at, DIRECT_PACK);
+		float *lines[DIRECT_PACK];
 
-		for (int64_t l = 0; l < n_lanes; l++) {
-			if (lane + l < d->oc)
-				copy_line(tile[l], from + ((lane + l) * d->ic + first) * area + at, n);
-			else
-				memset(tile[l], 0, sizeof(tile[l]));
-		}
-		transpose(tile);
 		for (int64_t i = 0; i < n; i++) {
-			copy_line(to + (k * nc + c) * width, tile[i], n_lanes);
+			lines[i] = to + (k * nc + c) * width;
+			for (int64_t l = real; l < n_lanes; l++)
+				lines[i][l] = 0;
 			if (++k == area) {
 				k = 0;
 				c++;
 			}
 		}
+		transpose(from + at, row, real, n, lines);
 	}
 }
 
@@ -193,6 +183,15 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 		}
 		d->code->run(d, t);
 	}
+}
+
+/* Of as many values as a cache line has, mostly: those without a call. */
+static void copy_line(float *to, const float *from, int64_t n)
+{
+	if (n == 16)
+		memcpy(to, from, 16 * sizeof(float));
+	else
+		memcpy(to, from, (size_t)n * sizeof(float));
 }
 
 /*

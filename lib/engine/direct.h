@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #define DIRECT_MAX_PLACES 7
+#define DIRECT_PACK 16 /* lanes at once: a cache line of what is read, and of what is written with AVX-512 */
 
 struct kerf_direct;
 struct kerf_direct_tile;

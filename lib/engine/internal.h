@@ -332,7 +332,6 @@ bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int r
 int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team);
 /* where one begins. */
 int64_t kerf_direct_first(const struct kerf_direct *d, int64_t group);
-#define DIRECT_PACK 16 /* lanes at once: a cache line of what is read, and of what is written with AVX-512 */
 /* direct.c: so many output channels from `lane` on, at most DIRECT_PACK, of nc input channels from `first` on, as
  * [kh][kw][nc] rows of `width`. */
 void kerf_direct_pack_lanes(const struct kerf_direct *d, const float *from, int64_t lane, int64_t n_lanes, int64_t first,
@@ -357,7 +356,9 @@ int kerf_winograd_decide(struct builder *b);
 int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residual);
 /* direct.c: a product of matrices as a convolution whose places are rows; its output rows have whole vectors. */
 struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc);
-/* winograd.c: bytes of its weights, more than in the file; */
+/* winograd.c: the transforms that go with these tiles; */
+const struct kerf_winograd_code *kerf_winograd_code(const struct kerf_direct *d);
+/* bytes of its weights, more than in the file; */
 size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product);
 /* [O, I, taps, taps] as [point][group][I][channels of the group], for such tiles. */
 void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *product, const float *from, float *to);

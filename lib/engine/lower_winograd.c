@@ -140,7 +140,7 @@ static int64_t odd_lines(int64_t floats)
 static struct kerf_winograd describe(const struct kerf_direct *conv, struct kerf_winograd_form f, unsigned team)
 {
 	struct kerf_winograd w = {
-		.code = conv->code == &kerf_direct_avx512 ? &kerf_winograd_avx512 : &kerf_winograd_avx2,
+		.code = kerf_winograd_code(conv),
 		.form = f,
 		.conv = *conv,
 		.product = kerf_direct_product(conv->ic, conv->oc),

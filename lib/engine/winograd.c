@@ -8,6 +8,11 @@ static int64_t points(struct kerf_winograd_form f)
 	return (int64_t)f.side * f.side;
 }
 
+const struct kerf_winograd_code *kerf_winograd_code(const struct kerf_direct *d)
+{
+	return d->code == &kerf_direct_avx512 ? &kerf_winograd_avx512 : &kerf_winograd_avx2;
+}
+
 /* ---- weights ---- */
 
 size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product)
@@ -17,76 +22,9 @@ size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct
 
 #define CHANNELS 16 /* input channels at once: their weights stay in the first cache */
 
-typedef double lanes[DIRECT_PACK];
-
-/* The weights of a line, of each lane, into its points. */
-static void spread_4(const lanes *g, lanes *u)
-{
-	for (int l = 0; l < DIRECT_PACK; l++) {
-		const double a = g[0][l], b = g[1][l], c = g[2][l];
-
-		u[0][l] = a;
-		u[1][l] = (a + c + b) / 2;
-		u[2][l] = (a + c - b) / 2;
-		u[3][l] = c;
-	}
-}
-
-static void spread_6(int taps, const lanes *g, lanes *u)
-{
-	const double p = WINOGRAD_P, q = WINOGRAD_Q, p2 = WINOGRAD_P2, q2 = WINOGRAD_Q2;
-	const double of_0 = 1 / (p2 * q2), of_p = 1 / (2 * p2 * (p2 - q2)), of_q = 1 / (2 * q2 * (q2 - p2));
-	static const lanes none;
-	const double *fourth = taps > 3 ? g[3] : none, *fifth = taps > 3 ? g[4] : none;
-
-	for (int l = 0; l < DIRECT_PACK; l++) {
-		const double a = g[0][l], b = g[1][l], c = g[2][l], d = fourth[l], e = fifth[l];
-
-		u[0][l] = a * of_0;
-		u[1][l] = (a + p2 * (c + p2 * e) + p * (b + p2 * d)) * of_p;
-		u[2][l] = (a + p2 * (c + p2 * e) - p * (b + p2 * d)) * of_p;
-		u[3][l] = (a + q2 * (c + q2 * e) + q * (b + q2 * d)) * of_q;
-		u[4][l] = (a + q2 * (c + q2 * e) - q * (b + q2 * d)) * of_q;
-		u[5][l] = taps > 3 ? e : c;
-	}
-}
-
-static void spread(struct kerf_winograd_form f, const lanes *g, lanes *u)
-{
-	if (f.side == 4)
-		spread_4(g, u);
-	else
-		spread_6(f.taps, g, u);
-}
-
-/* The window of an input channel, `tap` floats from one of its places to the next: each point's lanes into its plane. */
-static void pack_channel(struct kerf_winograd_form f, const float *window, int64_t tap, int64_t n_lanes, int64_t plane, float *to)
-{
-	lanes column[WINOGRAD_MAX_TAPS], half[WINOGRAD_MAX_TAPS][WINOGRAD_MAX_SIDE], line[WINOGRAD_MAX_TAPS];
-	lanes points[WINOGRAD_MAX_SIDE];
-
-	for (int x = 0; x < f.taps; x++) {
-		for (int y = 0; y < f.taps; y++)
-			for (int l = 0; l < DIRECT_PACK; l++)
-				column[y][l] = (double)window[(y * f.taps + x) * tap + l];
-		spread(f, (const lanes *)column, half[x]);
-	}
-	for (int i = 0; i < f.side; i++) {
-		for (int x = 0; x < f.taps; x++)
-			memcpy(line[x], half[x][i], sizeof(lanes));
-		spread(f, (const lanes *)line, points);
-		for (int j = 0; j < f.side; j++, to += plane) {
-			float rounded[DIRECT_PACK];
-
-			for (int l = 0; l < DIRECT_PACK; l++)
-				rounded[l] = (float)points[j][l];
-			memcpy(to, rounded, (size_t)n_lanes * sizeof(*to));
-		}
-	}
-}
-
 void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *d, const float *from, float *to)
 {
+	const struct kerf_winograd_code *code = kerf_winograd_code(d);
 	const int64_t plane = d->y_row * d->ic;
 	struct kerf_direct window = *d;
 	float block[WINOGRAD_MAX_TAPS * WINOGRAD_MAX_TAPS * CHANNELS * DIRECT_PACK];
@@ -103,7 +41,7 @@ void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *d
 
 				kerf_direct_pack_lanes(&window, from, start + at, DIRECT_PACK, first, nc, DIRECT_PACK, block);
 				for (int64_t c = 0; c < nc; c++)
-					pack_channel(f, block + c * DIRECT_PACK, nc * DIRECT_PACK, n_lanes, plane,
+					code->weights(f, block + c * DIRECT_PACK, nc * DIRECT_PACK, n_lanes, plane,
 						to + (first + c) * width + at);
 			}
 		}

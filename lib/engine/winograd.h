@@ -37,6 +37,8 @@ struct kerf_winograd_code {
 	void (*input)(const struct kerf_winograd *w, const float *x, int64_t row, float *to);
 	/* Its row of each point's products, with bias, residual and limits, into the rows x columns of y that exist. */
 	void (*output)(const struct kerf_winograd *w, const float *from, const float *bias, int rows, int columns, float *y);
+	/* The windows of one input channel for DIRECT_PACK outputs, `tap` floats from place to place, into the lanes of each point. */
+	void (*weights)(struct kerf_winograd_form f, const float *window, int64_t tap, int64_t n_lanes, int64_t plane, float *to);
 };
 
 extern const struct kerf_winograd_code kerf_winograd_avx512, kerf_winograd_avx2;
