@@ -92,10 +92,7 @@ int model_measure(
 void model_progress(const char *what);
 /* Monotonic. */
 uint64_t model_clock_ns(void);
-/*
- * Memory of this process that is in RAM, and what of it belongs to files, which are programs and libraries with their
- * data (proc(5), smaps); 0 = /proc does not tell.
- */
+/* Memory of this process that is in RAM, and what of it belongs to files (proc(5), smaps); 0 = /proc does not tell. */
 struct model_memory {
 	size_t resident, files;
 };

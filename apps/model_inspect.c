@@ -112,11 +112,14 @@ static int inspect(const struct inspect_options *o, struct kerf_err *err)
 	struct model m;
 	struct kerf_profile times;
 	struct inspection in = {.options = o, .m = &m, .times = &times};
+	const struct model_memory before = model_memory();
 	int rc = model_open(&m, &o->open, err);
 
 	if (rc < 0)
 		return rc;
-	in.memory = model_memory();
+	const struct model_memory loaded = model_memory();
+	in.resident = loaded.resident;
+	in.programs = loaded.files + before.resident - before.files;
 	if (o->block)
 		rc = count_by_block(&m, err);
 	if (rc == 0)

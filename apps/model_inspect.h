@@ -16,7 +16,8 @@ struct inspection {
 	const struct model *m; /* natural and useful are by block with .block */
 	const struct kerf_profile *times;
 	double macs;
-	struct model_memory memory; /* when it was loaded */
+	/* Bytes in RAM when it was loaded; of programs and libraries: files, and what libraries took at the start. */
+	size_t resident, programs;
 };
 
 /* The cut is to be shown. */

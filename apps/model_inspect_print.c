@@ -119,7 +119,7 @@ static void print_totals(const struct inspection *in)
 	printf("whole network %.3f ms\n",
 		kerf_profile_range_ns(in->times, 0, in->times->n_nodes) / 1e6);
 	printf("loaded in %.3f s, %.1f MB resident, %.1f MB of it programs and libraries\n", (double)m->load_ns * 1e-9,
-		(double)in->memory.resident / 1e6, (double)in->memory.files / 1e6);
+		(double)in->resident / 1e6, (double)in->programs / 1e6);
 	if (in->options->profile)
 		printf("times: recorded on %s (%s)\n", in->times->machine, in->options->profile);
 	else
@@ -228,7 +228,7 @@ static json_t *inspection_json(const struct inspection *in)
 		"output", tensor_json(&g->tensors[g->output]), "nodes", g->n_nodes, "weight_bytes",
 		(json_int_t)kerf_engine_weight_bytes(in->m->engine), "arena_bytes",
 		(json_int_t)kerf_engine_context_bytes(in->m->engine), "resident_bytes",
-		(json_int_t)in->memory.resident, "file_bytes", (json_int_t)in->memory.files,
+		(json_int_t)in->resident, "program_bytes", (json_int_t)in->programs,
 		"load_s", (double)in->m->load_ns * 1e-9, "macs", (json_int_t)in->macs,
 		"whole_ms", kerf_profile_range_ns(in->times, 0, in->times->n_nodes) / 1e6, "engine",
 		kerf_engine_fingerprint_text(engine, sizeof(engine)), "fingerprint", fingerprint,

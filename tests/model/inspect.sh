@@ -46,8 +46,8 @@ test "$(grep -c '"u8":' all.json)" = 1 || fail "u8 at more than one cut in JSON"
 if ! grep -qF __asan_init "$(command -v kerf-model)"; then
 	for network in mobilenet-v3-small squeezenet-1.1; do
 		ONEDNN_MAX_CPU_ISA=AVX2 kerf-model inspect "$network" --block --json --rounds 1 > memory.json
-		awk '/"weight_bytes"/ { weights = $2 + 0 } /"resident_bytes"/ { all = $2 + 0 } /"file_bytes"/ { files = $2 + 0 }
-			END { exit !(weights && all > files + weights && all - files <= 1.3 * weights) }' memory.json ||
+		awk '/"weight_bytes"/ { weights = $2 + 0 } /"resident_bytes"/ { all = $2 + 0 } /"program_bytes"/ { program = $2 + 0 }
+			END { exit !(weights && all > program + weights && all - program <= 1.3 * weights) }' memory.json ||
 			fail "$network: $(grep _bytes memory.json | tr -d '\n')"
 	done
 fi
