@@ -7,8 +7,13 @@
 #define LARGE_IMAGE 20
 #define SMALL_IMAGE 12
 
-/* Transformed weights may make a network larger by a quarter, or by what is small beside the process. */
-#define SPARE_BYTES ((size_t)4 << 20)
+/*
+ * A loaded network is to take at most 1.3 times its weights: what the steps and their primitives leave of that is spare.
+ * Small networks may have as much as is small beside the process.
+ */
+#define MOST(bytes) ((bytes) / 10 * 13)
+#define STEP_BYTES ((size_t)16 << 10)
+#define LEAST_SPARE ((size_t)3 << 20)
 
 /* A node in this form rather than in the one before. */
 struct step_up {
@@ -85,11 +90,12 @@ static int by_saving(const void *a, const void *b)
 
 static size_t spare_bytes(const struct kerf_graph *g)
 {
+	const size_t steps = (size_t)g->n_nodes * STEP_BYTES;
 	size_t bytes = 0;
 
 	for (int i = 0; i < g->n_tensors; i++)
 		bytes += g->tensors[i].data ? kerf_tensor_bytes(&g->tensors[i]) : 0;
-	return KERF_MAX(bytes / 4, SPARE_BYTES);
+	return KERF_MAX(MOST(bytes), bytes + steps + LEAST_SPARE) - bytes - steps;
 }
 
 int kerf_winograd_decide(struct builder *b)
