@@ -349,7 +349,7 @@ bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, c
 /* direct.c: likewise for inner products; of a few rows always, as oneDNN's sums depend on the number of threads there. */
 bool kerf_direct_suits_gemm(const struct kerf_tensor *x, const struct kerf_tensor *y);
 /* lower_winograd.c: whether a node is faster so, in f32, than in the builder's precision; */
-bool kerf_winograd_beats_bytes(const struct builder *b, int node);
+bool kerf_winograd_beats_narrow(const struct builder *b, int node);
 /* which nodes are convolved so, and in which form; */
 int kerf_winograd_decide(struct builder *b);
 /* one of them. */

@@ -45,12 +45,17 @@ static bool takes_large_patches(const struct builder *b, int node)
 	return n->kernel[0] == 3 && KERF_MIN(y->dims[2], y->dims[3]) >= LARGE_IMAGE;
 }
 
-/* Without VNNI bytes are multiplied twice as fast as f32 at most. These forms leave a quarter or 36% of the products. */
-bool kerf_winograd_beats_bytes(const struct builder *b, int node)
+/*
+ * Bytes without VNNI and bf16 without AMX are multiplied twice as fast as f32 at most. These forms leave a quarter or 36% of
+ * the products.
+ */
+bool kerf_winograd_beats_narrow(const struct builder *b, int node)
 {
 	const bool vnni = dnn_isa_has(dnnl_cpu_isa_avx512_core_vnni) || dnn_isa_has(dnnl_cpu_isa_avx2_vnni);
+	const bool amx = dnn_isa_has(dnnl_cpu_isa_avx512_core_amx);
+	const bool is_slow = (b->precision == KERF_PRECISION_INT8 && !vnni) || (b->precision == KERF_PRECISION_BF16 && !amx);
 
-	return b->precision == KERF_PRECISION_INT8 && !vnni && kerf_direct_code() && suits(b, node) &&
+	return is_slow && kerf_direct_code() && suits(b, node) &&
 		(takes_large_patches(b, node) || b->g->nodes[node].kernel[0] == 5);
 }
 

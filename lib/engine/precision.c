@@ -80,7 +80,7 @@ static void choose_nodes(struct builder *b)
 		const struct kerf_node *n = &b->g->nodes[b->node];
 
 		b->narrow[b->node] = is_product(b, n) && has_range(b, n->inputs[0]) &&
-			!kerf_winograd_beats_bytes(b, b->node) &&
+			!kerf_winograd_beats_narrow(b, b->node) &&
 			kerf_dnn_suits(b, n, kerf_precision_read_as(b, n->inputs[0]), f32());
 	}
 }
