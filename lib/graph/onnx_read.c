@@ -195,6 +195,34 @@ static int import_model(const Onnx__ModelProto *model, size_t file_bytes, const 
 	return rc;
 }
 
+static void *unpack_alloc(void *failed, size_t len)
+{
+	void *memory = malloc(len);
+
+	if (!memory)
+		*(bool *)failed = true;
+	return memory;
+}
+
+static void unpack_free(void *failed, void *memory)
+{
+	(void)failed;
+	free(memory);
+}
+
+static int unpack(const uint8_t *bytes, size_t len, Onnx__ModelProto **model, struct kerf_err *err)
+{
+	bool failed = false;
+	/* What it gives free() takes, so that constants can be kept and the rest freed without it. */
+	ProtobufCAllocator allocator = {.alloc = unpack_alloc, .free = unpack_free, .allocator_data = &failed};
+
+	*model = onnx__model_proto__unpack(&allocator, len, bytes);
+	if (*model)
+		return 0;
+	return failed ? kerf_err_set(err, -ENOMEM, "no memory to unpack %zu bytes", len)
+		      : kerf_err_set(err, -EINVAL, "not a valid ONNX file (protobuf)");
+}
+
 static int load(const char *path, const char *input_shape, struct kerf_graph *g, struct kerf_err *err)
 {
 	uint8_t *bytes = NULL;
@@ -207,9 +235,7 @@ static int load(const char *path, const char *input_shape, struct kerf_graph *g,
 	rc = onnx_guard(bytes, len, err);
 	if (rc == 0) {
 		kerf_digest(bytes, len, g->digest);
-		model = onnx__model_proto__unpack(NULL, len, bytes);
-		if (!model)
-			rc = kerf_err_set(err, -EINVAL, "not a valid ONNX file (protobuf)");
+		rc = unpack(bytes, len, &model, err);
 	}
 	free(bytes);
 	if (rc == 0 && model->graph)
