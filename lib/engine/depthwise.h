@@ -1,5 +1,5 @@
 /*
- * depthwise: depthwise convolutions of bytes and of bf16 by our own loops, for AVX-512. NHWC, square
+ * depthwise: depthwise convolutions of f32, of bf16 and of bytes by our own loops, for AVX-512. NHWC, square
  * windows of 3 or 5.
  */
 #pragma once
@@ -20,10 +20,17 @@ struct kerf_depthwise {
 	int64_t n, h, w, c, out_h, out_w;
 	int kernel, stride; /* 3 or 5; 1 or 2; both ways */
 	int pads[2];
-	enum kerf_depthwise_type from, to; /* bytes to bytes or f32, bf16 to bf16 or f32 */
+	enum kerf_depthwise_type from, to; /* f32 to f32, bf16 to bf16 or f32, bytes to bytes or f32 */
 	float lo, hi;                      /* limits of f32 and bf16 */
 	int least, most;                   /* of bytes */
 };
+
+/* depthwise_f32.c: whether its loops have such windows, and are faster than oneDNN's. */
+bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d);
+/* 16 channels are a block, the last one with zeros: biases, then weights. */
+size_t kerf_depthwise_f32_bytes(const struct kerf_depthwise *d);
+/* [c, kernel, kernel] and c biases or NULL, into zeros of so many bytes */
+void kerf_depthwise_f32_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
 
 /*
  * depthwise_int8.c, with VNNI. So many channels are a block, the last one with zeros: weights of so

@@ -185,6 +185,7 @@ void kerf_step_softmax(const struct step *s, float *const *data, unsigned team);
 void kerf_step_scale_shift(const struct step *s, float *const *data, unsigned team);
 void kerf_step_gather(const struct step *s, float *const *data, unsigned team);
 void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
+void kerf_step_depthwise_f32(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_int8(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_bf16(const struct step *s, float *const *data, unsigned team);
 void kerf_step_pointwise(const struct step *s, float *const *data, unsigned team);
@@ -298,13 +299,15 @@ int kerf_precision_input(struct builder *b, int id, struct operand *o);
 float kerf_precision_weight_scale(const struct kerf_tensor *w, int64_t oc);
 void kerf_precision_quantise(const struct kerf_tensor *w, int8_t *to);
 
-/* lower_narrow.c: a narrow convolution by our own loops. */
-bool kerf_narrow_suits(const struct builder *b, const struct kerf_node *n);
-int kerf_lower_narrow(struct builder *b, const struct kerf_node *n);
+/* lower_loops.c: a depthwise or a narrow convolution by loops that are not tiles. */
+bool kerf_loops_suit(const struct builder *b, const struct kerf_node *n);
+int kerf_lower_loops(struct builder *b, const struct kerf_node *n);
 
 /* lower_dnn.c */
 /* Whether oneDNN has fast code for the node in that precision, with a result in f32 and in dst. */
 bool kerf_dnn_suits(struct builder *b, const struct kerf_node *n, struct storage src, struct storage dst);
+/* Where the node's input is read in the precision that it multiplies in. */
+int kerf_lower_source(struct builder *b, const struct kerf_node *n, struct operand *x);
 int kerf_lower_conv(struct builder *b, const struct kerf_node *n);
 int kerf_lower_gemm(struct builder *b, const struct kerf_node *n);
 int kerf_lower_softmax(struct builder *b, const struct kerf_node *n);

@@ -258,7 +258,7 @@ static struct fusion plain_fusion(const struct builder *b, const struct kerf_nod
 	};
 }
 
-static int read_source(struct builder *b, const struct kerf_node *n, struct operand *x)
+int kerf_lower_source(struct builder *b, const struct kerf_node *n, struct operand *x)
 {
 	return b->narrow[b->node] ? kerf_precision_input(b, n->inputs[0], x) : kerf_lower_input(b, n->inputs[0], x);
 }
@@ -366,10 +366,10 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output],
 			kerf_direct_joins(b, n, residual, &j)))
 		return kerf_lower_direct(b, n, residual);
-	if (rc == 0 && kerf_narrow_suits(b, n))
-		return kerf_lower_narrow(b, n);
+	if (rc == 0 && kerf_loops_suit(b, n))
+		return kerf_lower_loops(b, n);
 	if (rc == 0)
-		rc = read_source(b, n, &x);
+		rc = kerf_lower_source(b, n, &x);
 	if (rc == 0)
 		rc = find_scales(b, n, &f);
 	if (rc == 0)
@@ -471,7 +471,7 @@ int kerf_lower_gemm(struct builder *b, const struct kerf_node *n)
 	if (rc == 0 && !b->narrow[b->node] && kerf_direct_suits_gemm(&b->g->tensors[n->inputs[0]], &b->g->tensors[n->output]))
 		return kerf_lower_direct(b, n, n->residual);
 	if (rc == 0)
-		rc = read_source(b, n, &x);
+		rc = kerf_lower_source(b, n, &x);
 	if (rc == 0)
 		rc = kerf_lower_output(b, &y);
 	if (rc == 0)

@@ -1,6 +1,6 @@
 /*
- * Lowering of convolutions of bytes and of bf16 by our own loops: depthwise_int8.c,
- * depthwise_bf16.c, pointwise_int8.c.
+ * Lowering of convolutions by loops of our own that are not tiles of direct.h: depthwise_f32.c,
+ * depthwise_bf16.c, depthwise_int8.c, pointwise_int8.c.
  */
 #include "engine/internal.h"
 
@@ -20,42 +20,6 @@ static bool fills_blocks(int64_t channels, int64_t block)
 static bool is_limit(struct kerf_act act)
 {
 	return act.kind == KERF_ACT_NONE || act.kind == KERF_ACT_RELU || act.kind == KERF_ACT_CLIP;
-}
-
-static bool depthwise_suits(const struct builder *b, const struct kerf_node *n)
-{
-	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]],
-				 *w = &b->g->tensors[n->inputs[1]];
-	const bool bf16 = b->precision == KERF_PRECISION_BF16;
-
-	return (bf16 ? kerf_depthwise_bf16_supported() : vnni_supported()) &&
-		n->groups > 1 && n->groups == x->dims[1] && w->dims[0] == x->dims[1] &&
-		n->kernel[0] == n->kernel[1] && (n->kernel[0] == 3 || n->kernel[0] == 5) &&
-		n->strides[0] == n->strides[1] && n->strides[0] <= 2 && n->dilations[0] == 1 &&
-		n->dilations[1] == 1 &&
-		/* another activation's step reads f32 */
-		(is_limit(n->act) || b->e->storage[n->output].type == dnnl_f32) &&
-		fills_blocks(x->dims[1],
-			bf16 ? KERF_DEPTHWISE_BF16_BLOCK : KERF_DEPTHWISE_INT8_BLOCK);
-}
-
-static bool pointwise_suits(const struct builder *b, const struct kerf_node *n)
-{
-	const int64_t depth = b->g->tensors[n->inputs[0]].dims[1],
-		      channels = b->g->tensors[n->output].dims[1];
-
-	return b->precision == KERF_PRECISION_INT8 && vnni_supported() &&
-		b->e->storage[n->output].type != dnnl_f32 && is_limit(n->act) && n->groups == 1 &&
-		n->kernel[0] == 1 && n->kernel[1] == 1 && n->strides[0] == 1 &&
-		n->strides[1] == 1 && !n->pads[0] && !n->pads[1] && !n->pads[2] && !n->pads[3] &&
-		depth % 4 == 0 && depth <= KERF_POINTWISE_DEPTH &&
-		fills_blocks(channels, KERF_POINTWISE_BLOCK);
-}
-
-bool kerf_narrow_suits(const struct builder *b, const struct kerf_node *n)
-{
-	return b->narrow[b->node] && n->residual < 0 && n->n_inputs < 4 &&
-		(depthwise_suits(b, n) || pointwise_suits(b, n));
 }
 
 static enum kerf_depthwise_type type_of(struct storage s)
@@ -146,9 +110,15 @@ static int emit(struct builder *b, const struct kerf_node *n, struct step *s,
 
 /* ---- depthwise ---- */
 
-static struct kerf_depthwise describe_depthwise(const struct builder *b, const struct kerf_node *n,
-	struct storage src, struct storage dst)
+/* How it reads its input. */
+static struct storage source_of(const struct builder *b, const struct kerf_node *n)
 {
+	return b->narrow[b->node] ? kerf_precision_read_as(b, n->inputs[0]) : (struct storage){dnnl_f32, 1};
+}
+
+static struct kerf_depthwise describe_depthwise(const struct builder *b, const struct kerf_node *n)
+{
+	const struct storage src = source_of(b, n), dst = b->e->storage[n->output];
 	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]], *y = &b->g->tensors[n->output];
 	const struct limits m = limits_of(n->act, dst);
 
@@ -169,14 +139,48 @@ static struct kerf_depthwise describe_depthwise(const struct builder *b, const s
 		.most = m.most};
 }
 
-static int add_bf16(struct builder *b, const struct kerf_node *n, const struct kerf_depthwise *d,
+/* Windows that depthwise_*.c have loops for. */
+static bool is_depthwise(const struct builder *b, const struct kerf_node *n)
+{
+	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]],
+				 *w = &b->g->tensors[n->inputs[1]];
+
+	return n->groups > 1 && n->groups == x->dims[1] && w->dims[0] == x->dims[1] &&
+		n->kernel[0] == n->kernel[1] && (n->kernel[0] == 3 || n->kernel[0] == 5) &&
+		n->strides[0] == n->strides[1] && n->strides[0] <= 2 && n->dilations[0] == 1 &&
+		n->dilations[1] == 1;
+}
+
+static bool depthwise_suits(const struct builder *b, const struct kerf_node *n)
+{
+	const struct storage dst = b->e->storage[n->output];
+
+	if (!is_depthwise(b, n))
+		return false;
+	if (!b->narrow[b->node]) {
+		const struct kerf_depthwise d = describe_depthwise(b, n);
+
+		return dst.type == dnnl_f32 && kerf_depthwise_f32_suits(&d);
+	}
+	const bool bf16 = b->precision == KERF_PRECISION_BF16;
+	return (bf16 ? kerf_depthwise_bf16_supported() : vnni_supported()) &&
+		/* another activation's step reads f32 */
+		(is_limit(n->act) || dst.type == dnnl_f32) &&
+		fills_blocks(b->g->tensors[n->inputs[0]].dims[1],
+			bf16 ? KERF_DEPTHWISE_BF16_BLOCK : KERF_DEPTHWISE_INT8_BLOCK);
+}
+
+static int add_floats(struct builder *b, const struct kerf_node *n, const struct kerf_depthwise *d,
 	struct operand *constants)
 {
-	float *packed = kerf_lower_own_weight(b, kerf_depthwise_bf16_bytes(d), constants);
+	const bool bf16 = d->from == KERF_DEPTHWISE_BF16;
+	float *packed = kerf_lower_own_weight(b,
+		bf16 ? kerf_depthwise_bf16_bytes(d) : kerf_depthwise_f32_bytes(d), constants);
 
 	if (!packed)
 		return -ENOMEM;
-	kerf_depthwise_bf16_pack(d, b->g->tensors[n->inputs[1]].data, bias_of(b, n), packed);
+	(bf16 ? kerf_depthwise_bf16_pack : kerf_depthwise_f32_pack)(
+		d, b->g->tensors[n->inputs[1]].data, bias_of(b, n), packed);
 	return 0;
 }
 
@@ -200,32 +204,51 @@ static int add_int8(struct builder *b, const struct kerf_depthwise *d,
 
 static int lower_depthwise(struct builder *b, const struct kerf_node *n)
 {
-	const struct storage src = kerf_precision_read_as(b, n->inputs[0]),
-			     dst = b->e->storage[n->output];
-	const struct kerf_depthwise d = describe_depthwise(b, n, src, dst);
-	const bool bf16 = d.from == KERF_DEPTHWISE_BF16;
+	static const struct {
+		const char *name;
+		step_run run;
+	} loops[] = {
+		[KERF_DEPTHWISE_F32] = {"conv depthwise", kerf_step_depthwise_f32},
+		[KERF_DEPTHWISE_BF16] = {"conv bf16 depthwise", kerf_step_depthwise_bf16},
+		[KERF_DEPTHWISE_U8] = {"conv int8 depthwise", kerf_step_depthwise_int8},
+		[KERF_DEPTHWISE_S8] = {"conv int8 depthwise", kerf_step_depthwise_int8},
+	};
+	const struct kerf_depthwise d = describe_depthwise(b, n);
+	const bool integer = d.from == KERF_DEPTHWISE_U8 || d.from == KERF_DEPTHWISE_S8;
 	struct requantisation r = {0};
 	struct operand o[4]; /* y, x, and constants together, or weights and vectors */
-	int rc = kerf_precision_input(b, n->inputs[0], &o[1]);
+	int rc = kerf_lower_source(b, n, &o[1]);
 
-	if (rc == 0 && !bf16)
-		rc = make_requantisation(b, n, src.scale, dst.scale, &r);
+	if (rc == 0 && integer)
+		rc = make_requantisation(b, n, source_of(b, n).scale, b->e->storage[n->output].scale, &r);
 	if (rc == 0)
-		rc = bf16 ? add_bf16(b, n, &d, &o[2]) : add_int8(b, &d, &r, &o[2]);
+		rc = integer ? add_int8(b, &d, &r, &o[2]) : add_floats(b, n, &d, &o[2]);
 	drop_requantisation(&r);
 	if (rc == 0)
 		rc = kerf_lower_output(b, &o[0]);
 	if (rc < 0)
 		return rc;
-	struct step *s = kerf_lower_step(b, bf16 ? "conv bf16 depthwise" : "conv int8 depthwise",
-		bf16 ? kerf_step_depthwise_bf16 : kerf_step_depthwise_int8);
+	struct step *s = kerf_lower_step(b, loops[d.from].name, loops[d.from].run);
 	if (!s)
 		return -ENOMEM;
 	s->depthwise = d;
-	return emit(b, n, s, o, bf16 ? 3 : 4);
+	return emit(b, n, s, o, integer ? 4 : 3);
 }
 
 /* ---- pointwise ---- */
+
+static bool pointwise_suits(const struct builder *b, const struct kerf_node *n)
+{
+	const int64_t depth = b->g->tensors[n->inputs[0]].dims[1],
+		      channels = b->g->tensors[n->output].dims[1];
+
+	return b->narrow[b->node] && b->precision == KERF_PRECISION_INT8 && vnni_supported() &&
+		b->e->storage[n->output].type != dnnl_f32 && is_limit(n->act) && n->groups == 1 &&
+		n->kernel[0] == 1 && n->kernel[1] == 1 && n->strides[0] == 1 &&
+		n->strides[1] == 1 && !n->pads[0] && !n->pads[1] && !n->pads[2] && !n->pads[3] &&
+		depth % 4 == 0 && depth <= KERF_POINTWISE_DEPTH &&
+		fills_blocks(channels, KERF_POINTWISE_BLOCK);
+}
 
 static int add_pointwise(struct builder *b, const struct kerf_pointwise *p,
 	const struct requantisation *r, struct operand o[2])
@@ -275,7 +298,12 @@ static int lower_pointwise(struct builder *b, const struct kerf_node *n)
 	return emit(b, n, s, o, 4);
 }
 
-int kerf_lower_narrow(struct builder *b, const struct kerf_node *n)
+bool kerf_loops_suit(const struct builder *b, const struct kerf_node *n)
+{
+	return n->residual < 0 && n->n_inputs < 4 && (depthwise_suits(b, n) || pointwise_suits(b, n));
+}
+
+int kerf_lower_loops(struct builder *b, const struct kerf_node *n)
 {
 	return n->groups > 1 ? lower_depthwise(b, n) : lower_pointwise(b, n);
 }
