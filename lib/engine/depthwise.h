@@ -18,6 +18,7 @@ enum kerf_depthwise_type {
 /* y = limited(sum * scale + bias), rounded to even where y is narrower than f32. pads: top, left. */
 struct kerf_depthwise {
 	int64_t n, h, w, c, out_h, out_w;
+	int width;          /* channels of a group, read and written: 1, with f32 also 2, 4, 8 or 16 */
 	int kernel, stride; /* 3 or 5; 1 or 2; both ways */
 	int pads[2];
 	enum kerf_depthwise_type from, to; /* f32 to f32, bf16 to bf16 or f32, bytes to bytes or f32 */
@@ -29,7 +30,7 @@ struct kerf_depthwise {
 bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d);
 /* 16 channels are a block, the last one with zeros: biases, then weights. */
 size_t kerf_depthwise_f32_bytes(const struct kerf_depthwise *d);
-/* [c, kernel, kernel] and c biases or NULL, into zeros of so many bytes */
+/* [c, width, kernel, kernel] and c biases or NULL, into zeros of so many bytes */
 void kerf_depthwise_f32_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
 
 /*

@@ -1,4 +1,7 @@
-/* Depthwise convolution of f32 for AVX-512: sums of two rows of 7 places, 16 channels at once. */
+/*
+ * Depthwise convolution of f32 for AVX-512: sums of two rows of 7 places, 16 channels at once. Groups of 2 to 16 channels
+ * are as many of these, one after the other on the same sums: an input channel of each group is spread over its lanes.
+ */
 #include "engine/depthwise.h"
 
 #include <immintrin.h>
@@ -15,9 +18,9 @@
 #define MAX_KERNEL 5
 #define MAX_PAD 2
 
-/* With more constants than a third of the first cache, so many channels of all places come before the next ones. */
+/* With more constants than a third of the first cache, some channels of all places come before the next ones. */
 #define CONSTANT_BYTES (16 << 10)
-#define CHANNEL_SPAN 64
+#define CHANNEL_SPAN 64 /* at most so many then */
 
 /* Every other place of an image that the second cache does not hold: reading it row by row, as oneDNN does, is faster. */
 #define LARGE_IMAGE (512 << 10)
@@ -34,15 +37,16 @@ struct tile {
 	int64_t channels;       /* as many as there are, or more */
 };
 
-/* The first `left` and the last `right` of its columns are outside the image. */
-INLINE void sum_tile(const struct tile *t, const int kernel, const int stride, const int left, const int right,
-	const __mmask16 channels, __m512 sum[ROWS][PLACES])
+/*
+ * Adds one input channel of each group. The first `left` and the last `right` of the tile's columns are outside the image;
+ * `spread`, if any, says which lane each takes its input from.
+ */
+INLINE void add_channel(const struct tile *t, const float *constants, const int kernel, const int stride, const int left,
+	const int right, const __mmask16 channels, const __m512i *spread, __m512 sum[ROWS][PLACES])
 {
 	const int rows = (ROWS - 1) * stride + kernel, columns = (PLACES - 1) * stride + kernel;
 	const int64_t c = t->d->c;
 
-	UNROLL for (int r = 0; r < ROWS; r++)
-		UNROLL for (int p = 0; p < PLACES; p++) sum[r][p] = _mm512_loadu_ps(t->constants);
 	UNROLL for (int row = 0; row < rows; row++)
 	{
 		__m512 weights[ROWS][MAX_KERNEL];
@@ -56,12 +60,14 @@ INLINE void sum_tile(const struct tile *t, const int kernel, const int stride, c
 
 			if (ky >= 0 && ky < kernel)
 				UNROLL for (int kx = 0; kx < kernel; kx++)
-					weights[r][kx] = _mm512_loadu_ps(t->constants + (1 + ky * kernel + kx) * CHANNELS);
+					weights[r][kx] = _mm512_loadu_ps(constants + (ky * kernel + kx) * CHANNELS);
 		}
 		UNROLL for (int column = left; column < columns - right; column++, x += c)
 		{
-			const __m512 in = _mm512_maskz_loadu_ps(channels, x);
+			__m512 in = _mm512_maskz_loadu_ps(channels, x);
 
+			if (spread)
+				in = _mm512_permutexvar_ps(*spread, in);
 			UNROLL for (int r = 0; r < ROWS; r++)
 			{
 				if (row < r * stride || row >= r * stride + kernel)
@@ -78,7 +84,28 @@ INLINE void sum_tile(const struct tile *t, const int kernel, const int stride, c
 	}
 }
 
-INLINE void run_tile(const struct tile *t, const int kernel, const int stride, const int left, const int right)
+INLINE void sum_tile(const struct tile *t, const int kernel, const int stride, const int left, const int right,
+	const bool grouped, const __mmask16 channels, __m512 sum[ROWS][PLACES])
+{
+	const int width = t->d->width;
+	const float *constants = t->constants + CHANNELS;
+
+	UNROLL for (int r = 0; r < ROWS; r++)
+		UNROLL for (int p = 0; p < PLACES; p++) sum[r][p] = _mm512_loadu_ps(t->constants);
+	if (!grouped) {
+		add_channel(t, constants, kernel, stride, left, right, channels, NULL, sum);
+		return;
+	}
+	const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+	__m512i spread = _mm512_and_si512(lane, _mm512_set1_epi32(-width)); /* the first of its group */
+
+	for (int i = 0; i < width; i++, constants += kernel * kernel * CHANNELS) {
+		add_channel(t, constants, kernel, stride, left, right, channels, &spread, sum);
+		spread = _mm512_add_epi32(spread, _mm512_set1_epi32(1));
+	}
+}
+
+INLINE void run_tile(const struct tile *t, const int kernel, const int stride, const int left, const int right, const bool grouped)
 {
 	const struct kerf_depthwise *d = t->d;
 	const __m512 lo = _mm512_set1_ps(d->lo), hi = _mm512_set1_ps(d->hi);
@@ -86,7 +113,7 @@ INLINE void run_tile(const struct tile *t, const int kernel, const int stride, c
 	const __mmask16 channels = whole ? 0xffff : (__mmask16)((1u << t->channels) - 1);
 	__m512 sum[ROWS][PLACES];
 
-	sum_tile(t, kernel, stride, left, right, channels, sum);
+	sum_tile(t, kernel, stride, left, right, grouped, channels, sum);
 	UNROLL for (int r = 0; r < ROWS; r++)
 	{
 		float *y = t->y + r * d->out_w * d->c;
@@ -107,37 +134,43 @@ INLINE void run_tile(const struct tile *t, const int kernel, const int stride, c
 
 typedef void (*tile_fn)(const struct tile *t);
 
-#define TILE(kernel, stride, left, right)                                                          \
-	KERNEL static void tile_##kernel##_##stride##_##left##_##right(const struct tile *t)       \
+#define TILE(name, kernel, stride, left, right, grouped)                                           \
+	KERNEL static void name##_##stride##_##left##_##right(const struct tile *t)                \
 	{                                                                                          \
-		run_tile(t, kernel, stride, left, right);                                          \
+		run_tile(t, kernel, stride, left, right, grouped);                                 \
 	}
-#define TILES_3(stride) TILE(3, stride, 0, 0) TILE(3, stride, 0, 1) TILE(3, stride, 1, 0) TILE(3, stride, 1, 1)
-#define TILES_5(stride)                                                                            \
-	TILE(5, stride, 0, 0) TILE(5, stride, 0, 1) TILE(5, stride, 0, 2) TILE(5, stride, 1, 0)    \
-	TILE(5, stride, 1, 1) TILE(5, stride, 1, 2) TILE(5, stride, 2, 0) TILE(5, stride, 2, 1) TILE(5, stride, 2, 2)
-TILES_3(1)
-TILES_3(2)
-TILES_5(1)
-TILES_5(2)
-
-#define TABLE_3(stride)                                                                            \
-	{                                                                                          \
-		{tile_3_##stride##_0_0, tile_3_##stride##_0_1}, {tile_3_##stride##_1_0, tile_3_##stride##_1_1} \
-	}
-#define TABLE_5(stride)                                                                            \
-	{                                                                                          \
-		{tile_5_##stride##_0_0, tile_5_##stride##_0_1, tile_5_##stride##_0_2},             \
-			{tile_5_##stride##_1_0, tile_5_##stride##_1_1, tile_5_##stride##_1_2},     \
-			{tile_5_##stride##_2_0, tile_5_##stride##_2_1, tile_5_##stride##_2_2},     \
-	}
+#define TILES_3(name, stride, grouped)                                                             \
+	TILE(name, 3, stride, 0, 0, grouped) TILE(name, 3, stride, 0, 1, grouped)                  \
+	TILE(name, 3, stride, 1, 0, grouped) TILE(name, 3, stride, 1, 1, grouped)
+#define TILES_5(name, stride)                                                                      \
+	TILE(name, 5, stride, 0, 0, false) TILE(name, 5, stride, 0, 1, false) TILE(name, 5, stride, 0, 2, false) \
+	TILE(name, 5, stride, 1, 0, false) TILE(name, 5, stride, 1, 1, false) TILE(name, 5, stride, 1, 2, false) \
+	TILE(name, 5, stride, 2, 0, false) TILE(name, 5, stride, 2, 1, false) TILE(name, 5, stride, 2, 2, false)
+TILES_3(tile_3, 1, false)
+TILES_3(tile_3, 2, false)
+TILES_3(groups_3, 1, true)
+TILES_3(groups_3, 2, true)
+TILES_5(tile_5, 1)
+TILES_5(tile_5, 2)
 
 /* By columns on the left and on the right that are outside. */
-static const tile_fn tiles[2][2][MAX_PAD + 1][MAX_PAD + 1] = {{TABLE_3(1), TABLE_3(2)}, {TABLE_5(1), TABLE_5(2)}};
+#define TABLE_3(name, stride)                                                                      \
+	{                                                                                          \
+		{name##_##stride##_0_0, name##_##stride##_0_1}, {name##_##stride##_1_0, name##_##stride##_1_1} \
+	}
+#define TABLE_5(name, stride)                                                                      \
+	{                                                                                          \
+		{name##_##stride##_0_0, name##_##stride##_0_1, name##_##stride##_0_2},             \
+			{name##_##stride##_1_0, name##_##stride##_1_1, name##_##stride##_1_2},     \
+			{name##_##stride##_2_0, name##_##stride##_2_1, name##_##stride##_2_2},     \
+	}
+typedef const tile_fn tile_table[2][MAX_PAD + 1][MAX_PAD + 1]; /* strides first */
+static tile_table windows_of_3 = {TABLE_3(tile_3, 1), TABLE_3(tile_3, 2)}, windows_of_5 = {TABLE_5(tile_5, 1), TABLE_5(tile_5, 2)},
+	groups_of_3 = {TABLE_3(groups_3, 1), TABLE_3(groups_3, 2)};
 
 static int64_t block_floats(const struct kerf_depthwise *d)
 {
-	return (int64_t)(1 + d->kernel * d->kernel) * CHANNELS;
+	return (int64_t)(1 + d->width * d->kernel * d->kernel) * CHANNELS;
 }
 
 /* Some channels of a row of tiles. The last tile computes some places again where the tiles do not fit. */
@@ -145,13 +178,14 @@ static void run_row(struct tile *t, float *y, const float *x, const float *const
 {
 	const struct kerf_depthwise *d = t->d;
 	const int64_t columns = (PLACES - 1) * d->stride + d->kernel, floats = block_floats(d);
+	const tile_table *tiles = d->width > 1 ? &groups_of_3 : d->kernel == 5 ? &windows_of_5 : &windows_of_3;
 
 	for (int64_t place = 0; place < d->out_w; place += PLACES) {
 		const int64_t ox = KERF_MIN(place, d->out_w - PLACES);
 
 		t->ix = ox * d->stride - d->pads[1];
 		const int64_t left = KERF_MAX(0, -t->ix), right = KERF_MAX(0, t->ix + columns - d->w);
-		const tile_fn run = tiles[d->kernel == 5][d->stride == 2][left][right];
+		const tile_fn run = (*tiles)[d->stride == 2][left][right];
 		t->constants = constants + from / CHANNELS * floats;
 		for (int64_t c = from; c < to; c += CHANNELS, t->constants += floats) {
 			t->x = x + c;
@@ -168,8 +202,9 @@ static void run_row(struct tile *t, float *y, const float *x, const float *const
  */
 static void run_band(const struct kerf_depthwise *d, const float *x, const float *constants, float *y, int64_t from, int64_t to)
 {
-	const int64_t bytes = d->c / CHANNELS * block_floats(d) * (int64_t)sizeof(float);
-	const int64_t span = bytes > CONSTANT_BYTES ? CHANNEL_SPAN : d->c, rows = (ROWS - 1) * d->stride + d->kernel;
+	const int64_t rows = (ROWS - 1) * d->stride + d->kernel;
+	const int64_t fit = CONSTANT_BYTES / (block_floats(d) * (int64_t)sizeof(float)) * CHANNELS;
+	const int64_t span = d->c <= fit ? d->c : KERF_MAX(CHANNELS, KERF_MIN(fit, CHANNEL_SPAN));
 
 	for (int64_t c = 0; c < d->c; c += span) {
 		for (int64_t pair = to - 1; pair >= from; pair--) {
@@ -213,7 +248,7 @@ bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d)
 	const int64_t computed = (d->out_w + PLACES - 1) / PLACES * PLACES;
 
 	return kerf_direct_code() == &kerf_direct_avx512 && d->pads[1] <= pad && right <= pad && d->out_h >= ROWS &&
-		d->out_w >= PLACES && computed * 5 <= d->out_w * 6 && (d->stride == 1 || d->h * d->w * d->c <= LARGE_IMAGE);
+		d->out_w >= PLACES && computed * 5 <= d->out_w * 6 && (d->width > 1 ? d->kernel == 3 : d->stride == 1 || d->h * d->w * d->c <= LARGE_IMAGE);
 }
 
 /* ---- constants ---- */
@@ -225,13 +260,13 @@ size_t kerf_depthwise_f32_bytes(const struct kerf_depthwise *d)
 
 void kerf_depthwise_f32_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to)
 {
-	const int taps = d->kernel * d->kernel;
+	const int products = d->width * d->kernel * d->kernel;
 
 	for (int64_t c = 0; c < d->c; c++) {
 		float *at = to + c / CHANNELS * block_floats(d) + c % CHANNELS;
 
 		at[0] = bias ? bias[c] : 0;
-		for (int i = 0; i < taps; i++)
-			at[(1 + i) * CHANNELS] = weights[c * taps + i];
+		for (int i = 0; i < products; i++)
+			at[(1 + i) * CHANNELS] = weights[c * products + i];
 	}
 }

@@ -289,7 +289,7 @@ static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, b
 		return true;
 	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
 		return false;
-	return places <= SMALL_IMAGE || (area > 1 ? places <= 200 && ic >= 96 && oc >= 64 : places <= 300 && ic >= 240);
+	return places <= SMALL_IMAGE || (area > 1 ? places <= 200 && ic >= 96 && oc >= 64 : places <= 300 && (ic >= 240 || oc <= 256));
 }
 
 /* oneDNN's 1x1 is as good until only weights are read, its others take up to 1.7 times as long. */
@@ -306,6 +306,8 @@ static bool suits(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joi
 {
 	const struct kerf_direct_code *code = kerf_direct_code();
 
+	if (code && area == 1 && places == 1) /* as squeeze-and-excite has: oneDNN's take 1.1 to 5 times as long */
+		return true;
 	return code == &kerf_direct_avx512 ? suits_avx512(area, ic, oc, places, joins)
 	     : code			   ? suits_avx2(area, ic, oc, places)
 					   : false;

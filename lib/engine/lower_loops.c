@@ -128,6 +128,7 @@ static struct kerf_depthwise describe_depthwise(const struct builder *b, const s
 		.c = x->dims[1],
 		.out_h = y->dims[2],
 		.out_w = y->dims[3],
+		.width = (int)(x->dims[1] / n->groups),
 		.kernel = n->kernel[0],
 		.stride = n->strides[0],
 		.pads = {n->pads[0], n->pads[1]},
@@ -139,13 +140,19 @@ static struct kerf_depthwise describe_depthwise(const struct builder *b, const s
 		.most = m.most};
 }
 
-/* Windows that depthwise_*.c have loops for. */
+/* Groups of so many channels that a vector holds whole ones. */
+static bool is_group(int64_t width)
+{
+	return width == 2 || width == 4 || width == 8 || width == 16;
+}
+
+/* Windows that depthwise_*.c have loops for; groups of more than one channel only in f32. */
 static bool is_depthwise(const struct builder *b, const struct kerf_node *n)
 {
 	const struct kerf_tensor *x = &b->g->tensors[n->inputs[0]],
 				 *w = &b->g->tensors[n->inputs[1]];
 
-	return n->groups > 1 && n->groups == x->dims[1] && w->dims[0] == x->dims[1] &&
+	return n->groups > 1 && w->dims[0] == x->dims[1] && (w->dims[1] == 1 || is_group(w->dims[1])) &&
 		n->kernel[0] == n->kernel[1] && (n->kernel[0] == 3 || n->kernel[0] == 5) &&
 		n->strides[0] == n->strides[1] && n->strides[0] <= 2 && n->dilations[0] == 1 &&
 		n->dilations[1] == 1;
@@ -163,7 +170,8 @@ static bool depthwise_suits(const struct builder *b, const struct kerf_node *n)
 		return dst.type == dnnl_f32 && kerf_depthwise_f32_suits(&d);
 	}
 	const bool bf16 = b->precision == KERF_PRECISION_BF16;
-	return (bf16 ? kerf_depthwise_bf16_supported() : vnni_supported()) &&
+	return n->groups == b->g->tensors[n->inputs[0]].dims[1] &&
+		(bf16 ? kerf_depthwise_bf16_supported() : vnni_supported()) &&
 		/* another activation's step reads f32 */
 		(is_limit(n->act) || dst.type == dnnl_f32) &&
 		fills_blocks(b->g->tensors[n->inputs[0]].dims[1],
@@ -228,7 +236,7 @@ static int lower_depthwise(struct builder *b, const struct kerf_node *n)
 		rc = kerf_lower_output(b, &o[0]);
 	if (rc < 0)
 		return rc;
-	struct step *s = kerf_lower_step(b, loops[d.from].name, loops[d.from].run);
+	struct step *s = kerf_lower_step(b, d.width > 1 ? "conv grouped" : loops[d.from].name, loops[d.from].run);
 	if (!s)
 		return -ENOMEM;
 	s->depthwise = d;

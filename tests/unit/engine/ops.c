@@ -182,30 +182,46 @@ static bool has_avx512(void)
 		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
-/* Both windows and strides, maps of whole tiles and not, every pad on every side, channels that fill blocks or not. */
-static void test_depthwise(void)
+/*
+ * Both windows and strides, maps of whole tiles and not, every pad on every side, channels and groups of channels that fill
+ * blocks or not.
+ */
+static void check_depthwise(int width, int max_kernel, const char *step)
 {
-	static const struct {
+	const struct {
 		int64_t n, c, h, w;
-	} maps[] = {{1, 16, 14, 14}, {2, 24, 9, 13}, {1, 40, 7, 7}, {2, 9, 28, 27}, {1, 300, 8, 14}, {1, 72, 15, 26}};
+	} maps[] = {{1, width > 8 ? 32 : 16, 14, 14}, {2, 3 * width + width % 2 * 21, 9, 13}, {1, 40 / width * width, 7, 7}, {1, 9 * width, 22, 27},
+		{1, width > 1 ? 80 : 304, 8, 14}};
 
 	for (size_t i = 0; i < KERF_ARRAY_LEN(maps); i++)
-		for (int kernel = 3; kernel <= 5; kernel += 2)
+		for (int kernel = 3; kernel <= max_kernel; kernel += 2)
 			for (int stride = 1; stride <= 2; stride++)
 				for (int sides = 0; sides < 9; sides++) {
 					const int pad = kernel / 2, left = pad - sides % 3 * pad / 2, right = pad - sides / 3 * pad / 2;
 					const struct kerf_node like = {WINDOW(kernel, kernel, stride, 1), .pads = {right, left, left, right},
-						.groups = (int)maps[i].c, .act = {.kind = sides % 2 ? KERF_ACT_RELU : KERF_ACT_SILU}};
+						
+						.groups = (int)maps[i].c / width, .act = {.kind = sides % 2 ? KERF_ACT_RELU : KERF_ACT_SILU}};
 					struct ref_net net = ref_net_nchw(maps[i].n, maps[i].c, maps[i].h, maps[i].w);
 					char what[64];
 
 					ref_add_conv(&net, like, net.g->input, maps[i].c);
-					const int64_t width = net.g->tensors[net.g->output].dims[3];
-					if (has_avx512() && width >= 7 && (width + 6) / 7 * 35 <= width * 6)
-						CU_ASSERT(has_step(net.g, "conv depthwise"));
-					snprintf(what, sizeof(what), "map %zu, dw%dx%d stride %d, pads %d", i, kernel, kernel, stride, sides);
+					const int64_t out_w = net.g->tensors[net.g->output].dims[3];
+					if (has_avx512() && out_w >= 7 && (out_w + 6) / 7 * 35 <= out_w * 6)
+						CU_ASSERT(has_step(net.g, step));
+					snprintf(what, sizeof(what), "map %zu, groups of %d, %dx%d stride %d, pads %d", i, width, kernel, kernel, stride, sides);
 					check(&net, what);
 				}
+}
+
+static void test_depthwise(void)
+{
+	check_depthwise(1, 5, "conv depthwise");
+}
+
+static void test_groups(void)
+{
+	for (int width = 2; width <= 16; width *= 2)
+		check_depthwise(width, 3, "conv grouped");
 }
 
 static const struct kerf_act acts[] = {
@@ -730,7 +746,7 @@ static void test_large_own_steps(void)
 	check(&net, "large steps");
 }
 
-UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_winograd), UNIT(test_depthwise), UNIT(test_conv_with_fused_tail),
+UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_winograd), UNIT(test_depthwise), UNIT(test_groups), UNIT(test_conv_with_fused_tail),
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
 	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_equal), UNIT(test_binary_stretches_both),
 	UNIT(test_matmul), UNIT(test_gather), UNIT(test_depth_to_space), UNIT(test_reduce), UNIT(test_top), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),
