@@ -16,6 +16,10 @@ static const char usage[] = "  --network NAME  only this one; kerf-model make li
 #define MIN_ROUNDS 21
 #define MAX_ROUNDS 401
 
+/* Whoever is above the target is measured again, in so many times the rounds, and that counts: what a cut costs stays. */
+#define TARGET 1.01
+#define AGAIN 4
+
 static const char *const networks[] = {
 	"mobilenet-v2", "mobilenet-v3-large", "efficientnet-b0", "resnet-50", "squeezenet-1.1", "vgg-16"};
 
@@ -80,6 +84,8 @@ static void measure(struct perf *p, const char *name)
 			continue;
 		w.cut = k;
 		perf_pair_run(split, &w, whole, &w, rounds, &r);
+		if (r.ratio > TARGET && !p->quick)
+			perf_pair_run(split, &w, whole, &w, AGAIN * rounds, &r);
 		snprintf(text, sizeof(text), "%s, cut %u after %s", name, k, cuts[k].block);
 		perf_add(p, &(struct perf_figure){.name = text, .value = r.a_ns * 1e-6, .unit = "ms", .n = r.n,
 				    .spread = r.spread, .peer = "whole", .ratio = r.ratio, .quiet = true});
@@ -92,7 +98,7 @@ static void measure(struct perf *p, const char *name)
 	snprintf(text, sizeof(text), "%s: worst of %u, at %u", name, n_natural, at);
 	perf_add(p, &(struct perf_figure){.name = text, .value = worst.a_ns * 1e-6, .unit = "ms", .n = worst.n,
 			    .spread = worst.spread, .peer = "whole", .ratio = worst.ratio, .bound = PERF_AT_MOST,
-			    .target = 1.01});
+			    .target = TARGET});
 	kerf_context_free(w.context);
 	kerf_engine_free(e);
 	free(cuts);
