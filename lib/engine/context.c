@@ -83,7 +83,6 @@ struct kerf_context *kerf_context_create(struct kerf_engine *e, struct kerf_err 
 		goto fail;
 	}
 	assert((uintptr_t)c->arena % KERF_ALIGN == 0);
-	memset(c->arena, 0, bytes); /* page faults now rather than in the first frame */
 	if (dnnl_stream_create(&c->stream, e->dnn, dnnl_stream_default_flags) != dnnl_success ||
 		bind_steps(c) < 0) {
 		kerf_err_set(err, -ENOMEM, "out of memory");

@@ -27,7 +27,8 @@ enum kerf_precision { KERF_PRECISION_F32, KERF_PRECISION_BF16, KERF_PRECISION_IN
 /* "f32", "bf16", "int8"; NULL past the end. */
 const char *kerf_precision_name(unsigned precision);
 
-/* Where arenas and weights come from; memory is aligned to 64 bytes at least. */
+/* Where arenas and weights come from; memory is aligned to 64 bytes at least, and best has its pages: frames do not touch it
+ * first. */
 struct kerf_allocator {
 	void *(*alloc)(void *user, size_t bytes);
 	void (*release)(void *user, void *memory, size_t bytes);
