@@ -26,12 +26,22 @@ struct kerf_depthwise {
 	int least, most;                   /* of bytes */
 };
 
-/* depthwise_f32.c: whether its loops have such windows, and are faster than oneDNN's. */
+/*
+ * depthwise.inc for f32 and bf16, sums are f32. 16 channels are a block, the last one with zeros: biases, then weights, of bf16
+ * too as f32.
+ */
+#define KERF_DEPTHWISE_BLOCK 16
+#define KERF_DEPTHWISE_ROWS 2 /* of a tile, */
+#define KERF_DEPTHWISE_PLACES 7 /* and beside each other: maps are mostly multiples of 7 wide */
+int64_t kerf_depthwise_block_floats(const struct kerf_depthwise *d);
+size_t kerf_depthwise_bytes(const struct kerf_depthwise *d);
+/* [c, width, kernel, kernel], rounded where they are multiplied with bf16, and c biases or NULL, into zeros of so many bytes */
+void kerf_depthwise_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
+/* Whether its tiles of several places go with this map. */
+bool kerf_depthwise_is_wide(const struct kerf_depthwise *d);
+/* Whether they are faster than oneDNN. */
 bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d);
-/* 16 channels are a block, the last one with zeros: biases, then weights. */
-size_t kerf_depthwise_f32_bytes(const struct kerf_depthwise *d);
-/* [c, width, kernel, kernel] and c biases or NULL, into zeros of so many bytes */
-void kerf_depthwise_f32_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
+bool kerf_depthwise_bf16_supported(void);
 
 /*
  * depthwise_int8.c, with VNNI. So many channels are a block, the last one with zeros: weights of so
@@ -45,13 +55,3 @@ void kerf_depthwise_int8_pack(const struct kerf_depthwise *d, const int8_t *from
 /* Scales and biases in units of the result. */
 void kerf_depthwise_int8_pack_vectors(const struct kerf_depthwise *d, const int8_t *weights,
 	const float *scales, const float *bias, float *to);
-
-/* depthwise_bf16.c: sums are f32 */
-bool kerf_depthwise_bf16_supported(void);
-
-/* So many channels are a block, the last one with zeros: biases, then weights. */
-#define KERF_DEPTHWISE_BF16_BLOCK 32
-size_t kerf_depthwise_bf16_bytes(const struct kerf_depthwise *d);
-/* [c, kernel, kernel], rounded to bf16, and c biases or NULL, into zeros of so many bytes */
-void kerf_depthwise_bf16_pack(const struct kerf_depthwise *d, const float *weights,
-	const float *bias, float *to);

@@ -1,6 +1,6 @@
 /*
- * Lowering of convolutions by loops of our own that are not tiles of direct.h: depthwise_f32.c,
- * depthwise_bf16.c, depthwise_int8.c, pointwise_int8.c.
+ * Lowering of convolutions by loops of our own that are not tiles of direct.h: depthwise.inc,
+ * depthwise_int8.c, pointwise_int8.c.
  */
 #include "engine/internal.h"
 
@@ -175,20 +175,17 @@ static bool depthwise_suits(const struct builder *b, const struct kerf_node *n)
 		/* another activation's step reads f32 */
 		(is_limit(n->act) || dst.type == dnnl_f32) &&
 		fills_blocks(b->g->tensors[n->inputs[0]].dims[1],
-			bf16 ? KERF_DEPTHWISE_BF16_BLOCK : KERF_DEPTHWISE_INT8_BLOCK);
+			bf16 ? KERF_DEPTHWISE_BLOCK : KERF_DEPTHWISE_INT8_BLOCK);
 }
 
 static int add_floats(struct builder *b, const struct kerf_node *n, const struct kerf_depthwise *d,
 	struct operand *constants)
 {
-	const bool bf16 = d->from == KERF_DEPTHWISE_BF16;
-	float *packed = kerf_lower_own_weight(b,
-		bf16 ? kerf_depthwise_bf16_bytes(d) : kerf_depthwise_f32_bytes(d), constants);
+	float *packed = kerf_lower_own_weight(b, kerf_depthwise_bytes(d), constants);
 
 	if (!packed)
 		return -ENOMEM;
-	(bf16 ? kerf_depthwise_bf16_pack : kerf_depthwise_f32_pack)(
-		d, b->g->tensors[n->inputs[1]].data, bias_of(b, n), packed);
+	kerf_depthwise_pack(d, b->g->tensors[n->inputs[1]].data, bias_of(b, n), packed);
 	return 0;
 }
 
