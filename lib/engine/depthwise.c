@@ -3,8 +3,6 @@
 
 #include "engine/internal.h"
 
-#define PLACES KERF_DEPTHWISE_PLACES
-
 /* Every other place of an image that the second cache does not hold: reading it row by row, as oneDNN does, is faster. */
 #define LARGE_IMAGE (512 << 10)
 
@@ -12,15 +10,12 @@ bool kerf_depthwise_is_wide(const struct kerf_depthwise *d)
 {
 	const int64_t pad = d->kernel / 2, right = (d->out_w - 1) * d->stride + d->kernel - d->pads[1] - d->w;
 
-	return d->out_w >= PLACES && d->pads[1] <= pad && right <= pad;
+	return d->out_w >= KERF_DEPTHWISE_PLACES && d->pads[1] <= pad && right <= pad;
 }
 
 bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d)
 {
-	const int64_t computed = (d->out_w + PLACES - 1) / PLACES * PLACES;
-
 	return kerf_direct_code() == &kerf_direct_avx512 && kerf_depthwise_is_wide(d) && d->out_h >= KERF_DEPTHWISE_ROWS &&
-		computed * 5 <= d->out_w * 6 &&
 		(d->width > 1 ? d->kernel == 3 : d->stride == 1 || d->h * d->w * d->c <= LARGE_IMAGE);
 }
 

@@ -206,7 +206,7 @@ static void check_depthwise(int width, int max_kernel, const char *step)
 
 					ref_add_conv(&net, like, net.g->input, maps[i].c);
 					const int64_t out_w = net.g->tensors[net.g->output].dims[3];
-					if (has_avx512() && out_w >= 7 && (out_w + 6) / 7 * 35 <= out_w * 6)
+					if (has_avx512() && out_w >= 7)
 						CU_ASSERT(has_step(net.g, step));
 					snprintf(what, sizeof(what), "map %zu, groups of %d, %dx%d stride %d, pads %d", i, width, kernel, kernel, stride, sides);
 					check(&net, what);
