@@ -75,7 +75,7 @@ static int fill_weights(struct builder *b)
 		int rc = 0;
 		if (w->reorder)
 			rc = run_reorder(e, w, to);
-		else if (w->winograd.size)
+		else if (w->winograd.size && !w->winograd.late)
 			kerf_winograd_pack(w->winograd, &w->tiles, w->source, (float *)(void *)to);
 		else if (w->tiles.code)
 			kerf_direct_pack(&w->tiles, w->source, (float *)(void *)to);

@@ -52,7 +52,7 @@ struct weight {
 	bool reorder;
 	struct dnn_md from, to;
 	struct kerf_direct tiles;           /* packed for these when they have code, */
-	struct kerf_winograd_form winograd; /* transformed when that has a size */
+	struct kerf_winograd_form winograd; /* transformed when that has a size and is not late */
 };
 
 /* A tensor whose `rows` of `length` floats are written into the output of a concatenation (join.c). */
@@ -361,8 +361,10 @@ int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residu
 struct kerf_direct kerf_direct_product(int64_t ic, int64_t oc);
 /* winograd.c: the transforms that go with these tiles; */
 const struct kerf_winograd_code *kerf_winograd_code(const struct kerf_direct *d);
-/* bytes of its weights, more than in the file; */
+/* bytes of its weights, more than in the file unless they are late; */
 size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product);
+/* how late ones are packed by direct.c: [group][I][taps * taps][channels of the group]. */
+struct kerf_direct kerf_winograd_late_tiles(struct kerf_winograd_form f, const struct kerf_direct *product);
 /* [O, I, taps, taps] as [point][group][I][channels of the group], for such tiles. */
 void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *product, const float *from, float *to);
 /* join.c: whether all that the node being lowered writes goes into one concatenation of channels; */

@@ -1,6 +1,7 @@
 /* Which convolutions Winograd's is for, and their lowering. */
 #include "engine/internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* From 20 rows and columns on 6x6 points waste little of their last patches; below, their weights would be most of the traffic. */
@@ -12,8 +13,12 @@
  * Small networks may have as much as is small beside the process.
  */
 #define MOST(bytes) ((bytes) / 10 * 13)
-#define STEP_BYTES ((size_t)16 << 10)
-#define LEAST_SPARE ((size_t)3 << 20)
+#define STEP_BYTES ((size_t)18 << 10)
+#define LEAST_SPARE ((size_t)640 << 10)
+
+/* Late weights of a pair of channels take as long to transform as so many products; with more inputs they leave the second cache. */
+#define LATE_PRODUCTS 56
+#define LATE_INPUTS 256
 
 /* A node in this form rather than in the one before. */
 struct step_up {
@@ -64,24 +69,34 @@ static double products(const struct kerf_tensor *y, struct kerf_winograd_form f,
 {
 	if (f.size == 0)
 		return (double)(taps * taps * y->dims[2] * y->dims[3]);
-	return (double)(f.side * f.side * ((y->dims[2] + f.size - 1) / f.size) * ((y->dims[3] + f.size - 1) / f.size));
+	return (double)(f.side * f.side * ((y->dims[2] + f.size - 1) / f.size) * ((y->dims[3] + f.size - 1) / f.size)) +
+		(f.late ? LATE_PRODUCTS : 0);
 }
 
+/* Images so small that their patches are one part: each transforms late weights for itself. */
+static bool may_be_late(const struct builder *b, int node)
+{
+	const struct kerf_tensor *x = &b->g->tensors[b->g->nodes[node].inputs[0]];
+
+	return !takes_large_patches(b, node) && x->dims[0] == 1 && x->dims[1] <= LATE_INPUTS;
+}
+
+/* Late forms cost no memory and come first. */
 static struct step_up consider(
 	const struct builder *b, int node, struct kerf_winograd_form before, struct kerf_winograd_form form)
 {
 	const struct kerf_node *n = &b->g->nodes[node];
 	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]], *y = &b->g->tensors[n->output];
 	const struct kerf_direct product = kerf_direct_product(w->dims[1], w->dims[0]);
-	const size_t small = before.size ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
-	const size_t bytes = kerf_winograd_bytes(form, &product) - small;
+	const size_t small = before.size && !before.late ? kerf_winograd_bytes(before, &product) : kerf_tensor_bytes(w);
+	const size_t bytes = form.late ? 0 : kerf_winograd_bytes(form, &product) - small;
 	const double saved = products(y, before, form.taps) - products(y, form, form.taps);
 
 	return (struct step_up){.node = node,
 		.before = before,
 		.form = form,
 		.bytes = bytes,
-		.saved = saved * (double)(y->dims[0] * w->dims[0] * w->dims[1]) / (double)bytes};
+		.saved = form.late ? INFINITY : saved * (double)(y->dims[0] * w->dims[0] * w->dims[1]) / (double)bytes};
 }
 
 static int by_saving(const void *a, const void *b)
@@ -91,6 +106,11 @@ static int by_saving(const void *a, const void *b)
 	if (x->saved != y->saved)
 		return x->saved < y->saved ? 1 : -1;
 	return x->node != y->node ? x->node - y->node : x->form.size - y->form.size;
+}
+
+static bool is_same(struct kerf_winograd_form a, struct kerf_winograd_form b)
+{
+	return a.size == b.size && a.late == b.late;
 }
 
 static size_t spare_bytes(const struct kerf_graph *g)
@@ -105,21 +125,24 @@ static size_t spare_bytes(const struct kerf_graph *g)
 
 int kerf_winograd_decide(struct builder *b)
 {
-	static const struct kerf_winograd_form none, small = {2, 3, 4}, large = {4, 3, 6}, wide = {2, 5, 6};
+	static const struct kerf_winograd_form none, late = {2, 3, 4, true}, small = {2, 3, 4}, large = {4, 3, 6}, wide = {2, 5, 6};
 	const struct kerf_graph *g = b->g;
 	size_t spare = spare_bytes(g), n = 0;
 	struct step_up *steps;
 
 	if (!kerf_direct_code())
 		return 0;
-	steps = calloc(2 * (size_t)g->n_nodes, sizeof(*steps));
+	steps = calloc(2 * (size_t)g->n_nodes, sizeof(*steps)); /* at most two for a node */
 	if (!steps)
 		return kerf_err_set(b->err, -ENOMEM, "out of memory");
 	for (int node = 0; node < g->n_nodes; node++) {
 		if (!suits(b, node))
 			continue;
 		const bool is_wide = g->nodes[node].kernel[0] == wide.taps;
-		steps[n++] = consider(b, node, none, is_wide ? wide : small);
+		const bool is_late = !is_wide && may_be_late(b, node);
+		if (is_late)
+			steps[n++] = consider(b, node, none, late);
+		steps[n++] = consider(b, node, is_late ? late : none, is_wide ? wide : small);
 		if (takes_large_patches(b, node))
 			steps[n++] = consider(b, node, small, large);
 	}
@@ -127,7 +150,7 @@ int kerf_winograd_decide(struct builder *b)
 	for (size_t i = 0; i < n; i++) {
 		const struct step_up *u = &steps[i];
 
-		if (u->bytes > spare || b->winograd[u->node].size != u->before.size)
+		if (u->bytes > spare || !is_same(b->winograd[u->node], u->before))
 			continue;
 		spare -= u->bytes;
 		b->winograd[u->node] = u->form;
@@ -168,7 +191,8 @@ static struct kerf_winograd describe(const struct kerf_direct *conv, struct kerf
 	const int64_t largest = (patches + w.parts - 1) / w.parts;
 	w.x_point = odd_lines(largest * conv->ic);
 	w.y_point = odd_lines(largest * w.product.y_row);
-	w.room = odd_lines(points * (w.x_point + w.y_point + conv->ic));
+	w.late = f.late ? points * conv->ic * w.product.code->lanes * w.product.code->vectors : 0;
+	w.room = odd_lines(points * (w.x_point + w.y_point + conv->ic) + w.late);
 	return w;
 }
 
@@ -182,11 +206,12 @@ int kerf_lower_winograd(struct builder *b, const struct kerf_node *n, int residu
 	if (rc < 0)
 		return rc;
 	const struct kerf_winograd w = describe(&own.conv, f, b->e->team.threads);
-	struct weight *weights = kerf_lower_own_weights(b, n, &own, &w.product, kerf_winograd_bytes(f, &w.product));
+	const struct kerf_direct tiles = f.late ? kerf_winograd_late_tiles(f, &w.product) : w.product;
+	struct weight *weights = kerf_lower_own_weights(b, n, &own, &tiles, kerf_winograd_bytes(f, &w.product));
 	if (!weights)
 		return -ENOMEM;
 	weights->winograd = f;
-	snprintf(name, sizeof(name), "conv winograd F(%d,%d)", f.size, f.taps);
+	snprintf(name, sizeof(name), "conv winograd F(%d,%d)%s", f.size, f.taps, f.late ? " late" : "");
 	struct step *s = kerf_lower_own_step(b, name, kerf_step_winograd, &own, w.room);
 	if (!s)
 		return -ENOMEM;

@@ -17,7 +17,16 @@ const struct kerf_winograd_code *kerf_winograd_code(const struct kerf_direct *d)
 
 size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct *product)
 {
-	return (size_t)(points(f) * product->y_row * product->ic) * sizeof(float);
+	return (size_t)((f.late ? f.taps * f.taps : points(f)) * product->y_row * product->ic) * sizeof(float);
+}
+
+struct kerf_direct kerf_winograd_late_tiles(struct kerf_winograd_form f, const struct kerf_direct *product)
+{
+	struct kerf_direct windows = *product;
+
+	windows.kernel[0] = windows.kernel[1] = f.taps;
+	windows.block = 1;
+	return windows;
 }
 
 #define CHANNELS 16 /* input channels at once: their weights stay in the first cache */
@@ -108,27 +117,47 @@ static void write_patch(const struct kerf_winograd *w, const float *from, const 
 	w->code->output(w, from, bias, rows, columns, y);
 }
 
-/* The matrix product of each point, for so many patches. */
+/* The product of one point and one group of outputs, for so many patches. */
+static void multiply_group(
+	const struct kerf_winograd *w, const float *weights, const float *x, float *y, int64_t group, int64_t count)
+{
+	const struct kerf_direct *d = &w->product;
+	const int64_t channel = kerf_direct_first(d, group), width = kerf_direct_first(d, group + 1) - channel;
+	struct kerf_direct_tile t = {
+		.weights = weights,
+		.channels = (int)width,
+		.n_inputs = (int)d->ic,
+		.first = true,
+		.last = true,
+	};
+	const float *next = weights + width * d->ic;
+
+	kerf_direct_run(d, &t, x, 0, y + channel, count, (const char *)next, width * d->ic * (int64_t)sizeof(float));
+}
+
 static void multiply(const struct kerf_winograd *w, const float *weights, const float *x, float *y, int64_t count)
 {
 	const struct kerf_direct *d = &w->product;
 
-	for (int64_t point = 0; point < points(w->form); point++, x += w->x_point, y += w->y_point) {
-		for (int64_t group = 0; group < d->groups; group++) {
-			const int64_t channel = kerf_direct_first(d, group);
-			const int64_t width = kerf_direct_first(d, group + 1) - channel;
-			struct kerf_direct_tile t = {
-				.weights = weights,
-				.channels = (int)width,
-				.n_inputs = (int)d->ic,
-				.first = true,
-				.last = true,
-			};
+	for (int64_t point = 0; point < points(w->form); point++, x += w->x_point, y += w->y_point)
+		for (int64_t group = 0; group < d->groups; group++)
+			multiply_group(w, weights + (point * d->y_row + kerf_direct_first(d, group)) * d->ic, x, y, group, count);
+}
 
-			weights += width * d->ic;
-			kerf_direct_run(d, &t, x, 0, y + channel, count, (const char *)weights,
-				width * d->ic * (int64_t)sizeof(float));
-		}
+/* The same a group at a time, whose weights are transformed into `room`: they stay in the second cache. */
+static void multiply_late(
+	const struct kerf_winograd *w, const float *weights, const float *x, float *y, int64_t count, float *room)
+{
+	const struct kerf_direct *d = &w->product;
+
+	for (int64_t group = 0; group < d->groups; group++) {
+		const int64_t width = kerf_direct_first(d, group + 1) - kerf_direct_first(d, group);
+
+		w->code->late(weights, d->ic, width, room);
+		for (int64_t point = 0; point < points(w->form); point++)
+			multiply_group(
+				w, room + point * d->ic * width, x + point * w->x_point, y + point * w->y_point, group, count);
+		weights += w->form.taps * w->form.taps * d->ic * width;
 	}
 }
 
@@ -137,14 +166,17 @@ static void winograd_part(const struct step *s, float *const *data, int64_t from
 	const struct kerf_winograd *w = &s->winograd;
 	const int64_t patches = w->conv.n * w->down * w->across;
 	float *x = data[4] + omp_get_thread_num() * w->room, *y = x + points(w->form) * w->x_point;
-	float *room = y + points(w->form) * w->y_point;
+	float *late = y + points(w->form) * w->y_point, *room = late + w->late;
 
 	for (int64_t part = from; part < to; part++) {
 		const int64_t first = patches * part / w->parts, end = patches * (part + 1) / w->parts;
 
 		for (int64_t i = first; i < end; i++)
 			read_patch(w, data[1], i, room, x + (i - first) * w->conv.ic);
-		multiply(w, data[2], x, y, end - first);
+		if (w->form.late)
+			multiply_late(w, data[2], x, y, end - first, late);
+		else
+			multiply(w, data[2], x, y, end - first);
 		for (int64_t i = first; i < end; i++)
 			write_patch(w, y + (i - first) * w->product.y_row, data[3], i, data[0]);
 	}

@@ -24,9 +24,13 @@
 #define WINOGRAD_MAX_TAPS 5
 #define WINOGRAD_MAX_SIDE 6
 
-/* F(size x size, taps x taps), of patches of side x side, size + taps - 1; all 0 for none. */
+/*
+ * F(size x size, taps x taps), of patches of side x side, size + taps - 1; all 0 for none. Late: weights take no more memory than
+ * in the file, and each run transforms them, F(2x2, 3x3) only.
+ */
 struct kerf_winograd_form {
 	int size, taps, side;
+	bool late;
 };
 
 struct kerf_winograd;
@@ -39,6 +43,8 @@ struct kerf_winograd_code {
 	void (*output)(const struct kerf_winograd *w, const float *from, const float *bias, int rows, int columns, float *y);
 	/* The windows of one input channel for DIRECT_PACK outputs, `tap` floats from place to place, into the lanes of each point. */
 	void (*weights)(struct kerf_winograd_form f, const float *window, int64_t tap, int64_t n_lanes, int64_t plane, float *to);
+	/* Late ones of one group of outputs: [ic][3 * 3][width] into [point][ic][width], whole vectors wide. */
+	void (*late)(const float *from, int64_t ic, int64_t width, float *to);
 };
 
 extern const struct kerf_winograd_code kerf_winograd_avx512, kerf_winograd_avx2;
@@ -50,5 +56,6 @@ struct kerf_winograd {
 	struct kerf_direct product;     /* of one point: its places are patches, an output row has whole vectors */
 	int64_t down, across;           /* patches of an image */
 	int64_t parts;                  /* of all patches, about equal */
-	int64_t x_point, y_point, room; /* floats: a point's matrix of inputs, of products; what a thread needs */
+	int64_t x_point, y_point; /* floats: a point's matrix of inputs, of products; */
+	int64_t late, room;       /* late weights of the widest group; what a thread needs */
 };

@@ -7,4 +7,4 @@
 
 #include "engine/winograd.inc"
 
-const struct kerf_winograd_code kerf_winograd_avx2 = {input, output, weights};
+const struct kerf_winograd_code kerf_winograd_avx2 = {input, output, weights, late};
