@@ -279,6 +279,14 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 /* With so many products for a value oneDNN gains no more than a copy of the value costs. */
 #define JOIN_PRODUCTS 576
 
+/* On AMD's cores oneDNN's gain nothing where so few channels come out, and each of them is code to be generated. */
+#define FEW_CHANNELS 48
+
+static bool suits_amd(int64_t area, int64_t ic, int64_t oc)
+{
+	return area == 1 && ic >= 64 && oc >= 16 && oc <= FEW_CHANNELS && __builtin_cpu_is("amd");
+}
+
 /*
  * On AVX-512 machines oneDNN is as good or better where there are many places for few channels. With few places the
  * weights are most of the traffic, and it is 1.2 to 1.5 times as slow.
@@ -286,6 +294,8 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joins)
 {
 	if (joins && ic >= 16 && oc >= 32 && ic * area <= JOIN_PRODUCTS)
+		return true;
+	if (places > kerf_direct_avx512.places && suits_amd(area, ic, oc))
 		return true;
 	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
 		return false;

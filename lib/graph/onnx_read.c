@@ -50,15 +50,21 @@ static void *file_memory(size_t len)
 	return memory;
 }
 
+/* Digested a part at a time, while it is in the second cache. */
+#define PART_BYTES ((size_t)256 << 10)
+
 /* Read, not mapped: a file that somebody truncates meanwhile must not kill the process. */
-static int read_file(const char *path, uint8_t **bytes, size_t *len, struct kerf_err *err)
+static int read_file(
+	const char *path, uint8_t **bytes, size_t *len, uint8_t digest[KERF_DIGEST_LEN], struct kerf_err *err)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct kerf_digest_state state;
 	uint8_t *buf = NULL;
 	size_t done = 0;
 
 	if (fd < 0)
 		return kerf_err_set(err, -errno, "%s", strerror(errno));
+	kerf_digest_begin(&state);
 	int rc = check_file(fd, len, err);
 	if (rc < 0)
 		goto out;
@@ -68,7 +74,7 @@ static int read_file(const char *path, uint8_t **bytes, size_t *len, struct kerf
 		goto out;
 	}
 	while (done < *len) {
-		ssize_t n = read(fd, buf + done, *len - done);
+		ssize_t n = read(fd, buf + done, KERF_MIN(*len - done, PART_BYTES));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
@@ -76,11 +82,13 @@ static int read_file(const char *path, uint8_t **bytes, size_t *len, struct kerf
 				n < 0 ? strerror(errno) : "the file became shorter");
 			goto out;
 		}
+		kerf_digest_add(&state, buf + done, (size_t)n);
 		done += (size_t)n;
 	}
 	*bytes = buf;
 	buf = NULL;
 out:
+	kerf_digest_end(&state, digest);
 	free(buf);
 	close(fd);
 	return rc;
@@ -229,16 +237,14 @@ static int load(const char *path, const char *input_shape, struct kerf_graph *g,
 {
 	uint8_t *bytes = NULL;
 	size_t len = 0, external = 0;
-	int rc = read_file(path, &bytes, &len, err);
+	int rc = read_file(path, &bytes, &len, g->digest, err);
 
 	if (rc < 0)
 		return rc;
 	Onnx__ModelProto *model = NULL;
 	rc = onnx_guard(bytes, len, err);
-	if (rc == 0) {
-		kerf_digest(bytes, len, g->digest);
+	if (rc == 0)
 		rc = unpack(bytes, len, &model, err);
-	}
 	free(bytes);
 	if (rc == 0 && model->graph)
 		rc = onnx_load_external(model->graph, path, g->digest, &external, err);
