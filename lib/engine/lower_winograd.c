@@ -16,9 +16,16 @@
 #define STEP_BYTES ((size_t)18 << 10)
 #define LEAST_SPARE ((size_t)640 << 10)
 
-/* Late weights of a pair of channels take as long to transform as so many products; with more inputs they leave the second cache. */
-#define LATE_PRODUCTS 56
-#define LATE_INPUTS 256
+/* Late weights of a pair of channels take as long to transform as so many products for each point; a group's should stay in
+ * the second cache. */
+#define LATE_PRODUCTS 3.5
+#define LATE_BYTES (1280 << 10)
+
+/* Transformed inputs and products of a part should stay in the second cache, unless it would only wait for weights then. */
+#define PART_BYTES (768 << 10)
+#define PART_PATCHES 49
+
+#define MOST_STEPS 2 /* of a node */
 
 /* A node in this form rather than in the one before. */
 struct step_up {
@@ -64,21 +71,32 @@ bool kerf_winograd_beats_narrow(const struct builder *b, int node)
 		(takes_large_patches(b, node) || b->g->nodes[node].kernel[0] == 5);
 }
 
+static int64_t count_patches(const struct kerf_tensor *y, struct kerf_winograd_form f)
+{
+	return (y->dims[2] + f.size - 1) / f.size * ((y->dims[3] + f.size - 1) / f.size);
+}
+
 /* Of an image, for each pair of channels. */
 static double products(const struct kerf_tensor *y, struct kerf_winograd_form f, int taps)
 {
 	if (f.size == 0)
 		return (double)(taps * taps * y->dims[2] * y->dims[3]);
-	return (double)(f.side * f.side * ((y->dims[2] + f.size - 1) / f.size) * ((y->dims[3] + f.size - 1) / f.size)) +
-		(f.late ? LATE_PRODUCTS : 0);
+	return (double)(f.side * f.side) * ((double)count_patches(y, f) + (f.late ? LATE_PRODUCTS : 0));
 }
 
-/* Images so small that their patches are one part: each transforms late weights for itself. */
-static bool may_be_late(const struct builder *b, int node)
+static int64_t late_floats(struct kerf_winograd_form f, const struct kerf_direct *product)
 {
-	const struct kerf_tensor *x = &b->g->tensors[b->g->nodes[node].inputs[0]];
+	return (int64_t)f.side * f.side * product->ic * product->code->lanes * product->code->vectors;
+}
 
-	return !takes_large_patches(b, node) && x->dims[0] == 1 && x->dims[1] <= LATE_INPUTS;
+/* The patches are to be one part, as each transforms the weights for itself. */
+static bool may_be_late(const struct builder *b, int node, struct kerf_winograd_form f)
+{
+	const struct kerf_tensor *t = b->g->tensors, *y = &t[b->g->nodes[node].output];
+	const struct kerf_direct product = kerf_direct_product(t[b->g->nodes[node].inputs[0]].dims[1], y->dims[1]);
+
+	return f.taps == 3 && y->dims[0] * count_patches(y, f) <= PART_PATCHES &&
+		late_floats(f, &product) * (int64_t)sizeof(float) <= LATE_BYTES;
 }
 
 /* Late forms cost no memory and come first. */
@@ -123,29 +141,46 @@ static size_t spare_bytes(const struct kerf_graph *g)
 	return KERF_MAX(MOST(bytes), bytes + steps + LEAST_SPARE) - bytes - steps;
 }
 
+/* The forms that a node goes through as there is memory for them: late ones need none. Returns how many. */
+static size_t consider_node(const struct builder *b, int node, struct step_up steps[MOST_STEPS])
+{
+	static const struct kerf_winograd_form none, small = {2, 3, 4}, large = {4, 3, 6}, wide = {2, 5, 6};
+	const bool is_large = takes_large_patches(b, node);
+	struct kerf_winograd_form at = none, late = is_large ? large : small;
+	size_t n = 0;
+
+	if (b->g->nodes[node].kernel[0] == wide.taps) {
+		steps[n++] = consider(b, node, at, wide);
+		return n;
+	}
+	late.late = true;
+	if (may_be_late(b, node, late)) {
+		steps[n++] = consider(b, node, at, late);
+		at = late;
+	}
+	if (at.size != large.size) {
+		steps[n++] = consider(b, node, at, small);
+		at = small;
+	}
+	if (is_large)
+		steps[n++] = consider(b, node, at, large);
+	return n;
+}
+
 int kerf_winograd_decide(struct builder *b)
 {
-	static const struct kerf_winograd_form none, late = {2, 3, 4, true}, small = {2, 3, 4}, large = {4, 3, 6}, wide = {2, 5, 6};
 	const struct kerf_graph *g = b->g;
 	size_t spare = spare_bytes(g), n = 0;
 	struct step_up *steps;
 
 	if (!kerf_direct_code())
 		return 0;
-	steps = calloc(2 * (size_t)g->n_nodes, sizeof(*steps)); /* at most two for a node */
+	steps = calloc(MOST_STEPS * (size_t)g->n_nodes, sizeof(*steps));
 	if (!steps)
 		return kerf_err_set(b->err, -ENOMEM, "out of memory");
-	for (int node = 0; node < g->n_nodes; node++) {
-		if (!suits(b, node))
-			continue;
-		const bool is_wide = g->nodes[node].kernel[0] == wide.taps;
-		const bool is_late = !is_wide && may_be_late(b, node);
-		if (is_late)
-			steps[n++] = consider(b, node, none, late);
-		steps[n++] = consider(b, node, is_late ? late : none, is_wide ? wide : small);
-		if (takes_large_patches(b, node))
-			steps[n++] = consider(b, node, small, large);
-	}
+	for (int node = 0; node < g->n_nodes; node++)
+		if (suits(b, node))
+			n += consider_node(b, node, steps + n);
 	qsort(steps, n, sizeof(*steps), by_saving);
 	for (size_t i = 0; i < n; i++) {
 		const struct step_up *u = &steps[i];
@@ -160,10 +195,6 @@ int kerf_winograd_decide(struct builder *b)
 }
 
 /* ---- lowering ---- */
-
-/* Transformed inputs and products of a part should stay in the second cache, unless it would only wait for weights then. */
-#define PART_BYTES (768 << 10)
-#define PART_PATCHES 49
 
 /* Floats up to the next odd number of cache lines: the same place in each of many matrices is not in the same set then. */
 static int64_t odd_lines(int64_t floats)
@@ -191,7 +222,7 @@ static struct kerf_winograd describe(const struct kerf_direct *conv, struct kerf
 	const int64_t largest = (patches + w.parts - 1) / w.parts;
 	w.x_point = odd_lines(largest * conv->ic);
 	w.y_point = odd_lines(largest * w.product.y_row);
-	w.late = f.late ? points * conv->ic * w.product.code->lanes * w.product.code->vectors : 0;
+	w.late = f.late ? late_floats(f, &w.product) : 0;
 	w.room = odd_lines(points * (w.x_point + w.y_point + conv->ic) + w.late);
 	return w;
 }

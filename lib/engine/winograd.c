@@ -153,7 +153,7 @@ static void multiply_late(
 	for (int64_t group = 0; group < d->groups; group++) {
 		const int64_t width = kerf_direct_first(d, group + 1) - kerf_direct_first(d, group);
 
-		w->code->late(weights, d->ic, width, room);
+		w->code->late(w->form, weights, d->ic, width, room);
 		for (int64_t point = 0; point < points(w->form); point++)
 			multiply_group(
 				w, room + point * d->ic * width, x + point * w->x_point, y + point * w->y_point, group, count);

@@ -26,7 +26,7 @@
 
 /*
  * F(size x size, taps x taps), of patches of side x side, size + taps - 1; all 0 for none. Late: weights take no more memory than
- * in the file, and each run transforms them, F(2x2, 3x3) only.
+ * in the file, and each run transforms them; 3 taps only.
  */
 struct kerf_winograd_form {
 	int size, taps, side;
@@ -44,7 +44,7 @@ struct kerf_winograd_code {
 	/* The windows of one input channel for DIRECT_PACK outputs, `tap` floats from place to place, into the lanes of each point. */
 	void (*weights)(struct kerf_winograd_form f, const float *window, int64_t tap, int64_t n_lanes, int64_t plane, float *to);
 	/* Late ones of one group of outputs: [ic][3 * 3][width] into [point][ic][width], whole vectors wide. */
-	void (*late)(const float *from, int64_t ic, int64_t width, float *to);
+	void (*late)(struct kerf_winograd_form f, const float *from, int64_t ic, int64_t width, float *to);
 };
 
 extern const struct kerf_winograd_code kerf_winograd_avx512, kerf_winograd_avx2;
