@@ -9,7 +9,7 @@
 #include "perf.h"
 
 static const char usage[] = "  --network NAME  only this one; kerf-model make lists them\n"
-			    "  --all           all of those: over an hour\n";
+			    "  --all           all of those: over two hours\n";
 
 /* The worst of 20 medians is as far off as their noise is large, so a cut is given time rather than rounds. */
 #define CUT_NS 5e9
