@@ -7,22 +7,34 @@
 
 /* ---- weights ---- */
 
-static int run_reorder(struct kerf_engine *e, const struct weight *w, void *to)
+/* NULL without memory. */
+static void *turn(const struct turn *t, const char *from)
 {
-	dnnl_primitive_t reorder = NULL;
+	char *turned = malloc((size_t)(t->outputs * t->inputs * t->area) * t->size), *to = turned;
+
+	for (int64_t k = 0; turned && k < t->area; k++)
+		for (int64_t i = 0; i < t->inputs; i++)
+			for (int64_t o = 0; o < t->outputs; o++, to += t->size)
+				memcpy(to, from + (size_t)((o * t->inputs + i) * t->area + k) * t->size, t->size);
+	return turned;
+}
+
+static int reorder(struct kerf_engine *e, const struct weight *w, const void *source, void *to)
+{
+	dnnl_primitive_t primitive = NULL;
 	dnnl_memory_t from = NULL, packed = NULL;
 	dnnl_stream_t stream = NULL;
-	dnnl_status_t rc = dnn_reorder_create(&reorder, &w->from, &w->to, e->dnn);
+	dnnl_status_t rc = dnn_reorder_create(&primitive, &w->from, &w->to, e->dnn);
 
 	if (rc == dnnl_success) /* oneDNN only reads through this handle */
-		rc = dnn_memory_create(&from, &w->from, e->dnn, (void *)(uintptr_t)w->source);
+		rc = dnn_memory_create(&from, &w->from, e->dnn, (void *)(uintptr_t)source);
 	if (rc == dnnl_success)
 		rc = dnn_memory_create(&packed, &w->to, e->dnn, to);
 	if (rc == dnnl_success)
 		rc = dnnl_stream_create(&stream, e->dnn, dnnl_stream_default_flags);
 	if (rc == dnnl_success) {
 		const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, packed}};
-		rc = dnnl_primitive_execute(reorder, stream, 2, args);
+		rc = dnnl_primitive_execute(primitive, stream, 2, args);
 	}
 	if (rc == dnnl_success)
 		rc = dnnl_stream_wait(stream);
@@ -32,9 +44,19 @@ static int run_reorder(struct kerf_engine *e, const struct weight *w, void *to)
 		dnnl_memory_destroy(packed);
 	if (from)
 		dnnl_memory_destroy(from);
-	if (reorder)
-		dnnl_primitive_destroy(reorder);
+	if (primitive)
+		dnnl_primitive_destroy(primitive);
 	return rc == dnnl_success ? 0 : -EIO;
+}
+
+static int run_reorder(struct kerf_engine *e, const struct weight *w, void *to)
+{
+	if (w->turn.area == 0)
+		return reorder(e, w, w->source, to);
+	void *turned = turn(&w->turn, w->source);
+	const int rc = turned ? reorder(e, w, turned, to) : -ENOMEM;
+	free(turned);
+	return rc;
 }
 
 static void drop_weight(struct weight *w)

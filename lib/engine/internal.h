@@ -41,6 +41,12 @@ struct place {
 	int last_node; /* while lowering: the last node that reads any of its tensors */
 };
 
+/* [outputs][inputs][area] of elements of so many bytes that oneDNN is to be given as [area][inputs][outputs]; area 0 = as they are. */
+struct turn {
+	int64_t outputs, inputs, area;
+	size_t size;
+};
+
 /*
  * What is to fill a range of the weight block. It comes from `source` by a oneDNN reorder when `reorder` is
  * set, by direct.c or winograd.c for their tiles, else copied. `owned` is a temporary that lowering made and filling frees.
@@ -51,6 +57,7 @@ struct weight {
 	void *owned;
 	bool reorder;
 	struct dnn_md from, to;
+	struct turn turn;
 	struct kerf_direct tiles;           /* packed for these when they have code, */
 	struct kerf_winograd_form winograd; /* transformed when that has a size and is not late */
 };

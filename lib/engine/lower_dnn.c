@@ -83,7 +83,7 @@ static struct step *make_step(struct builder *b, const char *what, dnnl_primitiv
 
 /* The weights of a convolution or inner product: read once, laid out as the primitive likes. */
 static int add_weights(struct builder *b, struct step *s, dnnl_primitive_desc_t pd, int tensor,
-	const struct dnn_md *plain)
+	const struct dnn_md *plain, struct turn turn)
 {
 	struct dnn_md packed;
 	dnnl_status_t status = dnn_pd_query_md(pd, dnnl_query_weights_md, &packed);
@@ -98,6 +98,7 @@ static int add_weights(struct builder *b, struct step *s, dnnl_primitive_desc_t 
 	struct weight *w = &b->weights[index];
 	w->source = b->g->tensors[tensor].data;
 	w->reorder = true;
+	w->turn = turn;
 	w->to = packed;
 	status = dnn_md_copy(&w->from, plain);
 	if (status != dnnl_success)
@@ -162,7 +163,8 @@ static dnnl_data_type_t plain_type(struct storage src)
 struct fusion {
 	struct storage src, dst;
 	struct dnn_op op;
-	struct dnn_md plain; /* how ONNX has the weights */
+	struct dnn_md plain; /* how ONNX has the weights, */
+	struct turn turn;    /* or has them after this */
 	float *scales;       /* of op, integers only */
 	dnnl_primitive_desc_t pd;
 	int residual; /* left over */
@@ -178,6 +180,18 @@ static void drop_fusion(struct fusion *f)
 		dnnl_primitive_desc_destroy(f->pd);
 }
 
+#define BLOCK 16 /* channels of one in oneDNN's layouts, or a divisor of these */
+
+static struct turn turn_of(const struct kerf_tensor *w, int64_t groups, struct storage src)
+{
+	const int64_t area = w->dims[2] * w->dims[3];
+
+	if (!DNN_TURNS_WEIGHTS || (w->dims[0] / groups % BLOCK == 0 && w->dims[1] % BLOCK == 0) ||
+		(src.type == dnnl_bf16 && w->dims[1] % 2))
+		return (struct turn){0};
+	return (struct turn){w->dims[0], w->dims[1], area, is_integer(src) ? sizeof(int8_t) : sizeof(float)};
+}
+
 /* Sizes, strides and memory descriptors. */
 static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf_node *n,
 	struct fusion *f)
@@ -191,6 +205,8 @@ static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf
 	const dnnl_dim_t *dims = groups > 1 ? goihw : oihw;
 	int n_dims = groups > 1 ? 5 : 4;
 
+	f->turn = turn_of(w, groups, f->src);
+	const dnnl_format_tag_t plain = groups > 1 ? (f->turn.area ? dnnl_decab : dnnl_abcde) : f->turn.area ? dnnl_cdba : dnnl_abcd;
 	op->kind = DNN_CONV;
 	for (int i = 0; i < 2; i++) {
 		op->strides[i] = n->strides[i];
@@ -205,7 +221,7 @@ static dnnl_status_t describe_conv(const struct kerf_graph *g, const struct kerf
 	if (status == dnnl_success)
 		status = dnn_md_make_as(&op->weights, n_dims, dims, weights_type(f->src), dnnl_format_tag_any);
 	if (status == dnnl_success)
-		status = dnn_md_make_as(&f->plain, n_dims, dims, plain_type(f->src), groups > 1 ? dnnl_abcde : dnnl_abcd);
+		status = dnn_md_make_as(&f->plain, n_dims, dims, plain_type(f->src), plain);
 	op->has_bias = input_or_none(n, 2) >= 0;
 	if (status == dnnl_success && op->has_bias)
 		status = dnn_md_make(&op->bias, 1, bias, dnnl_a);
@@ -297,7 +313,7 @@ static int add_quantised(struct builder *b, struct step *s, const struct kerf_no
 	const struct kerf_tensor *w = &b->g->tensors[n->inputs[1]];
 	const int64_t channels = w->dims[0];
 	float *to;
-	int rc = add_weights(b, s, f->pd, n->inputs[1], &f->plain);
+	int rc = add_weights(b, s, f->pd, n->inputs[1], &f->plain, f->turn);
 
 	if (rc < 0)
 		return rc;
@@ -344,7 +360,7 @@ static int emit_fused(struct builder *b, const char *what, const struct kerf_nod
 		return -ENOMEM;
 	add_arg(s, DNNL_ARG_SRC, x);
 	add_arg(s, DNNL_ARG_DST, y);
-	int rc = is_integer(f->src) ? add_quantised(b, s, n, f) : add_weights(b, s, f->pd, n->inputs[1], &f->plain);
+	int rc = is_integer(f->src) ? add_quantised(b, s, n, f) : add_weights(b, s, f->pd, n->inputs[1], &f->plain, f->turn);
 	if (rc == 0 && f->op.has_bias && !is_integer(f->src))
 		rc = add_bias(b, s, n->inputs[2]);
 	return rc < 0 ? rc : kerf_lower_tail(b, y, f->residual, f->act);

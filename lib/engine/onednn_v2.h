@@ -39,6 +39,9 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
 	return dnnl_post_ops_append_eltwise(ops, 1.0f, alg, alpha, beta);
 }
 
+/* Whether weights that do not fill blocks are to be given as HWIO. */
+#define DNN_TURNS_WEIGHTS false
+
 /* Whether scales are an argument of each run, DNN_ARG_SCALES. */
 #define DNN_SCALES_ARE_ARGS false
 #define DNN_ARG_SCALES 0
