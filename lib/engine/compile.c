@@ -105,7 +105,7 @@ static int fill_weights(struct builder *b)
 			memcpy(to, w->source, w->bytes);
 		drop_weight(w);
 		if (rc < 0)
-			return kerf_err_set(b->err, rc, "oneDNN could not lay out weights");
+			return kerf_err_set(b->err, rc, rc == -ENOMEM ? "out of memory" : "oneDNN could not lay out weights");
 	}
 	return 0;
 }

@@ -17,7 +17,7 @@ KERNEL static inline void store(
 {
 	float *to = (float *)y + at;
 
-	if (whole) /* masked stores are slower on some CPUs */
+	if (whole) /* mostly: no mask is needed */
 		_mm512_storeu_ps(to, sum);
 	else
 		_mm512_mask_storeu_ps(to, channels, sum);
