@@ -153,10 +153,19 @@ static uint64_t find_skip(const struct kerf_direct *d, const int64_t rows[2], co
 	return skip;
 }
 
+/* The largest tiles need one register more than there are. AMD's cores do not notice, on Intel's it costs a twelfth. */
+static int64_t most_places(const struct kerf_direct *d, int channels)
+{
+	const struct kerf_direct_code *code = d->code;
+	const bool largest = channels > (code->vectors - 1) * code->lanes;
+
+	return code == &kerf_direct_avx512 && largest && !__builtin_cpu_is("amd") ? code->places - 1 : code->places;
+}
+
 void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, int64_t row, float *y,
 	int64_t count, const char *next, int64_t next_bytes)
 {
-	const int64_t tiles = ceil_div(count, d->code->places), window = t->n_inputs * d->kernel[0] * d->kernel[1];
+	const int64_t tiles = ceil_div(count, most_places(d, t->channels)), window = t->n_inputs * d->kernel[0] * d->kernel[1];
 	int64_t ox = 0, oy = row;
 
 	t->fetch_step = ceil_div(next_bytes, tiles * window);
@@ -279,12 +288,20 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 /* With so many products for a value oneDNN gains no more than a copy of the value costs. */
 #define JOIN_PRODUCTS 576
 
-/* On AMD's cores oneDNN's gain nothing where so few channels come out, and each of them is code to be generated. */
+/* From such an image on places are enough for oneDNN, */
+#define LARGE_IMAGE 1024
+/* except where a tile holds all the channels that come out; on AMD's cores it gains nothing with so few in any image, and each shape
+ * is code to be generated. */
 #define FEW_CHANNELS 48
 
-static bool suits_amd(int64_t area, int64_t ic, int64_t oc)
+/* 1x1, in tiles that have all their places. */
+static bool suits_pointwise(int64_t ic, int64_t oc, int64_t places)
 {
-	return area == 1 && ic >= 64 && oc >= 16 && oc <= FEW_CHANNELS && __builtin_cpu_is("amd");
+	if (__builtin_cpu_is("amd"))
+		return ic >= 64 && oc >= 16 && oc <= FEW_CHANNELS;
+	if (places <= 300)
+		return ic >= 64 && oc >= 32;
+	return ic >= 96 && (places <= LARGE_IMAGE ? oc >= 32 : oc > 16 && oc <= FEW_CHANNELS);
 }
 
 /*
@@ -295,7 +312,7 @@ static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, b
 {
 	if (joins && ic >= 16 && oc >= 32 && ic * area <= JOIN_PRODUCTS)
 		return true;
-	if (places > kerf_direct_avx512.places && suits_amd(area, ic, oc))
+	if (area == 1 && places > kerf_direct_avx512.places && suits_pointwise(ic, oc, places))
 		return true;
 	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
 		return false;

@@ -7,6 +7,7 @@
 
 #define VFN __attribute__((target("avx2,fma")))
 #define VW 8
+#define V_REGISTERS 16
 typedef __m256 V;
 
 #define v_load(p) _mm256_loadu_ps(p)

@@ -6,6 +6,7 @@
 
 #define VFN __attribute__((target("avx512f")))
 #define VW 16
+#define V_REGISTERS 32
 typedef __m512 V;
 
 #define v_load(p) _mm512_loadu_ps(p)
