@@ -79,7 +79,7 @@ add_test(NAME perf.onnxruntime
 	WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
 set_tests_properties(perf.onnxruntime PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 
-# The convolutions of our own, which machines with AVX-512 have no use for.
+# The convolutions of our own for AVX2, which machines with AVX-512 have no use for.
 add_test(NAME engine.ops_avx2 COMMAND test_engine_ops)
 add_test(NAME engine.split_avx2 COMMAND test_engine_split)
 set_tests_properties(engine.ops_avx2 engine.split_avx2 PROPERTIES TIMEOUT 300 ENVIRONMENT ONEDNN_MAX_CPU_ISA=AVX2)

@@ -1,7 +1,8 @@
 /*
  * What decides the bits of a result: the instruction set that oneDNN generates code for, its
  * version and build, and the size of the L2 cache, by which it blocks sums over channels. Our own
- * kernels give the same bits on every CPU (rows.h) of one instruction set (direct.h).
+ * kernels give the same bits on every CPU (rows.h) of one instruction set (direct.h), but AMD's take other
+ * nodes to them (direct.c, depthwise.c).
  */
 #include "engine/internal.h"
 
@@ -12,8 +13,8 @@ const char *kerf_engine_fingerprint_text(char *buf, size_t len)
 	const dnnl_version_t *v = dnnl_version();
 	long l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
 
-	snprintf(buf, len, "%s oneDNN %d.%d.%d L2 %ldK", dnn_isa_name(), v->major, v->minor,
-		v->patch, l2_bytes > 0 ? l2_bytes / 1024 : 0);
+	snprintf(buf, len, "%s oneDNN %d.%d.%d L2 %ldK%s", dnn_isa_name(), v->major, v->minor, v->patch,
+		l2_bytes > 0 ? l2_bytes / 1024 : 0, __builtin_cpu_is("amd") ? " AMD" : "");
 	return buf;
 }
 
@@ -33,5 +34,5 @@ uint64_t kerf_engine_fingerprint(void)
 	hash = hash_text(hash, kerf_engine_fingerprint_text(text, sizeof(text)));
 	hash = hash_text(hash, dnnl_version()->hash);
 	/* Raised when our own kernels change their arithmetic, or which nodes are theirs. */
-	return hash_text(hash, "kerf kernels 7");
+	return hash_text(hash, "kerf kernels 8");
 }
