@@ -91,7 +91,10 @@ int kerf_engine_step_node(const struct kerf_engine *e, unsigned step);
 size_t kerf_engine_weight_bytes(const struct kerf_engine *e);
 size_t kerf_engine_context_bytes(const struct kerf_engine *e);
 
-/* 64-bit hash of ISA, oneDNN version and build, L2 cache and whether the CPU is AMD's: equal fingerprints promise bit-equal results. */
+/*
+ * 64-bit hash of ISA, oneDNN version and build, L2 cache and whether the CPU is AMD's: equal fingerprints promise bit-equal
+ * results of teams of one size. Other sizes mostly give the same bits too, but oneDNN may divide sums among threads.
+ */
 uint64_t kerf_engine_fingerprint(void);
 /* The same for people: "avx512_core_bf16 oneDNN 2.6.3 L2 1024K AMD". */
 const char *kerf_engine_fingerprint_text(char *buf, size_t len);
