@@ -316,7 +316,9 @@ static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, b
 		return true;
 	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
 		return false;
-	return places <= SMALL_IMAGE || (area > 1 ? places <= 200 && ic >= 96 && oc >= 64 : places <= 300 && (ic >= 240 || oc <= 256));
+	if (area > 1)
+		return places <= SMALL_IMAGE || (places <= (__builtin_cpu_is("amd") ? 200 : 300) && ic >= 96 && oc >= 64);
+	return places <= SMALL_IMAGE || (places <= 300 && (ic >= 240 || oc <= 256));
 }
 
 /* oneDNN's 1x1 is as good until only weights are read, its others take up to 1.7 times as long. */
