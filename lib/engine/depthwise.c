@@ -17,7 +17,7 @@ bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d)
 {
 	return kerf_direct_code() == &kerf_direct_avx512 && kerf_depthwise_is_wide(d) && d->out_h >= KERF_DEPTHWISE_ROWS &&
 		(d->width > 1 ? d->kernel == 3
-			      : d->stride == 1 || d->h * d->w * d->c <= LARGE_IMAGE || !__builtin_cpu_is("amd"));
+			      : d->stride == 1 || d->h * d->w * d->c <= LARGE_IMAGE || !kerf_direct_is_amd());
 }
 
 bool kerf_depthwise_bf16_supported(void)

@@ -12,6 +12,11 @@ const struct kerf_direct_code *kerf_direct_code(void)
 	return dnn_isa_has(dnnl_cpu_isa_avx2) && __builtin_cpu_supports("fma") ? &kerf_direct_avx2 : NULL;
 }
 
+bool kerf_direct_is_amd(void)
+{
+	return __builtin_cpu_is("amd");
+}
+
 static int64_t ceil_div(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;
@@ -159,7 +164,7 @@ static int64_t most_places(const struct kerf_direct *d, int channels)
 	const struct kerf_direct_code *code = d->code;
 	const bool largest = channels > (code->vectors - 1) * code->lanes;
 
-	return code == &kerf_direct_avx512 && largest && !__builtin_cpu_is("amd") ? code->places - 1 : code->places;
+	return code == &kerf_direct_avx512 && largest && !kerf_direct_is_amd() ? code->places - 1 : code->places;
 }
 
 void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, int64_t row, float *y,
@@ -282,43 +287,41 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 	kerf_step_split(s, data, team, d->n * bands(d) * d->groups, direct_part);
 }
 
-/* Up to so many places the weights are most of what is read. */
+/* Up to so many places the weights are most of what is read, and oneDNN takes 1.2 to 1.5 times as long. */
 #define SMALL_IMAGE 64
+#define MIDDLE_IMAGE 300 /* 17x17 */
+#define LARGE_IMAGE 1024 /* from there on oneDNN is as good or better, but for few channels */
+
+/* Output channels of one tile; with so few oneDNN gains nothing on AMD's cores in any image, and each shape is code to be generated. */
+#define FEW_CHANNELS 48
 
 /* With so many products for a value oneDNN gains no more than a copy of the value costs. */
 #define JOIN_PRODUCTS 576
 
-/* From such an image on places are enough for oneDNN, */
-#define LARGE_IMAGE 1024
-/* except where a tile holds all the channels that come out; on AMD's cores it gains nothing with so few in any image, and each shape
- * is code to be generated. */
-#define FEW_CHANNELS 48
-
-/* 1x1, in tiles that have all their places. */
 static bool suits_pointwise(int64_t ic, int64_t oc, int64_t places)
 {
-	if (__builtin_cpu_is("amd"))
-		return ic >= 64 && oc >= 16 && oc <= FEW_CHANNELS;
-	if (places <= 300)
-		return ic >= 64 && oc >= 32;
-	return ic >= 96 && (places <= LARGE_IMAGE ? oc >= 32 : oc > 16 && oc <= FEW_CHANNELS);
+	if (kerf_direct_is_amd())
+		return ic >= 64 && ((oc >= 16 && oc <= FEW_CHANNELS) || (oc >= 32 && places <= SMALL_IMAGE) ||
+					   (oc >= 32 && places <= MIDDLE_IMAGE && (ic >= 240 || oc <= 256)));
+	if (places <= LARGE_IMAGE)
+		return oc >= 32 && ic >= (places <= MIDDLE_IMAGE ? 64 : 96);
+	return ic >= 96 && oc > 16 && oc <= FEW_CHANNELS;
 }
 
-/*
- * On AVX-512 machines oneDNN is as good or better where there are many places for few channels. With few places the
- * weights are most of the traffic, and it is 1.2 to 1.5 times as slow.
- */
+static bool suits_window(int64_t area, int64_t ic, int64_t oc, int64_t places)
+{
+	const int64_t most = kerf_direct_is_amd() ? 200 : MIDDLE_IMAGE;
+
+	return ic * area >= 64 && oc >= 32 && (places <= SMALL_IMAGE || (places <= most && ic >= 96 && oc >= 64));
+}
+
 static bool suits_avx512(int64_t area, int64_t ic, int64_t oc, int64_t places, bool joins)
 {
 	if (joins && ic >= 16 && oc >= 32 && ic * area <= JOIN_PRODUCTS)
 		return true;
-	if (area == 1 && places > kerf_direct_avx512.places && suits_pointwise(ic, oc, places))
-		return true;
-	if (places <= kerf_direct_avx512.places || ic * area < 64 || oc < 32)
+	if (places <= kerf_direct_avx512.places)
 		return false;
-	if (area > 1)
-		return places <= SMALL_IMAGE || (places <= (__builtin_cpu_is("amd") ? 200 : 300) && ic >= 96 && oc >= 64);
-	return places <= SMALL_IMAGE || (places <= 300 && (ic >= 240 || oc <= 256));
+	return area == 1 ? suits_pointwise(ic, oc, places) : suits_window(area, ic, oc, places);
 }
 
 /* oneDNN's 1x1 is as good until only weights are read, its others take up to 1.7 times as long. */

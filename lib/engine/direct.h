@@ -29,6 +29,8 @@ extern const struct kerf_direct_code kerf_direct_avx512, kerf_direct_avx2;
 
 /* The one for this CPU, or NULL. */
 const struct kerf_direct_code *kerf_direct_code(void);
+/* Which nodes are worth tiles differs between AMD's cores and the others, and so do the bits of a network (fingerprint.c). */
+bool kerf_direct_is_amd(void);
 
 /* Sizes in elements. pads: top, left; what lies below and to the right follows from the sizes. */
 struct kerf_direct {

@@ -14,7 +14,7 @@ const char *kerf_engine_fingerprint_text(char *buf, size_t len)
 	long l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
 
 	snprintf(buf, len, "%s oneDNN %d.%d.%d L2 %ldK%s", dnn_isa_name(), v->major, v->minor, v->patch,
-		l2_bytes > 0 ? l2_bytes / 1024 : 0, __builtin_cpu_is("amd") ? " AMD" : "");
+		l2_bytes > 0 ? l2_bytes / 1024 : 0, kerf_direct_is_amd() ? " AMD" : "");
 	return buf;
 }
 
