@@ -136,7 +136,8 @@ static int alloc_tables(struct builder *b)
 	b->last_use = malloc((size_t)e->n_tensors * sizeof(*b->last_use));
 	b->narrow = calloc((size_t)e->n_nodes, sizeof(*b->narrow));
 	b->winograd = calloc((size_t)e->n_nodes, sizeof(*b->winograd));
-	if (!e->first_step || !e->tensor_place || !e->storage || !b->last_use || !b->narrow || !b->winograd)
+	b->joins = calloc((size_t)e->n_tensors, sizeof(*b->joins));
+	if (!e->first_step || !e->tensor_place || !e->storage || !b->last_use || !b->narrow || !b->winograd || !b->joins)
 		return kerf_err_set(b->err, -ENOMEM, "out of memory");
 	for (int i = 0; i < e->n_tensors; i++) {
 		e->tensor_place[i] = KERF_NONE;
@@ -210,6 +211,7 @@ struct kerf_engine *kerf_engine_compile(
 		free(b.last_use);
 		free(b.narrow);
 		free(b.winograd);
+		free(b.joins);
 		drop_weights(&b);
 		dnn_cache_clear();
 	}

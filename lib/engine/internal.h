@@ -62,11 +62,15 @@ struct weight {
 	struct kerf_winograd_form winograd; /* transformed when that has a size and is not late */
 };
 
-/* A tensor whose `rows` of `length` floats are written into the output of a concatenation (join.c). */
+/*
+ * A tensor whose `rows` of `length` floats are written into a larger one, the output of a concatenation or of one further
+ * along that it lies in (join.c).
+ */
 struct join {
-	int tensor, producer, concat; /* nodes */
-	int dense, within;            /* places */
-	int64_t rows, length, first, row; /* floats in front of it in a row of the output, and from row to row */
+	int producer, concat; /* nodes; the latter is the last one to read the tensor */
+	int whole;            /* tensor */
+	int dense, within;    /* places of this tensor and of the whole */
+	int64_t rows, length, first, row; /* floats in front of it in a row of the whole, and from row to row */
 };
 
 /* ---- steps of our own ---- */
@@ -90,7 +94,7 @@ struct pool {
 };
 
 struct concat {
-	int64_t outer, out_row;         /* rows, and floats in an output row */
+	int64_t outer, out_first, out_row; /* rows; floats in front of the first in what it writes to, and from row to row */
 	int64_t row[KERF_MAX_INPUTS];   /* floats each input gives to a row */
 	int64_t first[KERF_MAX_INPUTS]; /* where in it */
 	int n_inputs;                   /* that are not there already */
@@ -137,6 +141,7 @@ struct narrow {
 struct channels {
 	int64_t outer, c, inner; /* memory order: outer x c x inner */
 	float lo;                /* no result is smaller */
+	int64_t x_first, x_row;  /* of the input, floats in front of the first turn of `outer`, and from one to the next */
 };
 
 struct step;
@@ -255,6 +260,7 @@ struct builder {
 	const struct kerf_range *ranges;
 	bool *narrow; /* per node: multiplies in that precision */
 	struct kerf_winograd_form *winograd; /* per node */
+	struct join *joins;                  /* per tensor: row 0 = it cannot be one, within NONE = it is not one */
 	struct weight *weights;
 	int n_weights;
 	int capacity_steps, capacity_places, capacity_weights, capacity_joins;
@@ -337,7 +343,7 @@ struct step *kerf_lower_own_step(
 	struct builder *b, const char *name, step_run run, const struct own_conv *own, int64_t room);
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual);
 /* Whether that one would write into a concatenation: nothing is to be done to its values afterwards. */
-bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual, struct join *j);
+bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual);
 /* direct.c: how many groups of output channels there are to be, so that a team has as much to do each; */
 int64_t kerf_direct_divide(const struct kerf_direct *d, unsigned team);
 /* where one begins. */
@@ -374,11 +380,14 @@ size_t kerf_winograd_bytes(struct kerf_winograd_form f, const struct kerf_direct
 struct kerf_direct kerf_winograd_late_tiles(struct kerf_winograd_form f, const struct kerf_direct *product);
 /* [O, I, taps, taps] as [point][group][I][channels of the group], for such tiles. */
 void kerf_winograd_pack(struct kerf_winograd_form f, const struct kerf_direct *product, const float *from, float *to);
-/* join.c: whether all that the node being lowered writes goes into one concatenation of channels; */
-bool kerf_join_find(const struct builder *b, const struct kerf_node *n, struct join *j);
-/* where it writes then; j is kept. */
-int kerf_join_output(struct builder *b, struct join *j, struct operand *o);
-bool kerf_join_has(const struct kerf_engine *e, int tensor);
+/* join.c: which tensors can be written into a concatenation of channels, and where; */
+int kerf_join_decide(struct builder *b);
+/* whether the output of the node being lowered can, NULL if not; */
+const struct join *kerf_join_find(const struct builder *b, const struct kerf_node *n);
+/* where it is written then. */
+int kerf_join_output(struct builder *b, const struct kerf_node *n, struct operand *o);
+/* How a tensor that was written so lies, NULL for others. */
+const struct join *kerf_join_of(const struct builder *b, int tensor);
 /* Those that cross this cut: into their dense places, or back. */
 void kerf_join_move(const struct kerf_engine *e, char *arena, int cut, bool gather);
 /* lower_own.c */

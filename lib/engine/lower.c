@@ -392,7 +392,7 @@ int kerf_lower_graph(struct builder *b)
 	int place;
 
 	find_last_uses(b);
-	if (kerf_precision_decide(b) < 0 || kerf_winograd_decide(b) < 0)
+	if (kerf_precision_decide(b) < 0 || kerf_winograd_decide(b) < 0 || kerf_join_decide(b) < 0)
 		return -ENOMEM;
 	place = kerf_lower_new_place(b, kerf_tensor_bytes(&g->tensors[g->input]));
 	if (place < 0)

@@ -111,11 +111,11 @@ static struct kerf_direct describe(
 	return d;
 }
 
-bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual, struct join *j)
+bool kerf_direct_joins(const struct builder *b, const struct kerf_node *n, int residual)
 {
 	struct kerf_direct d;
 
-	return residual < 0 && (n->act.kind == KERF_ACT_NONE || fuse_limits(&d, n->act)) && kerf_join_find(b, n, j);
+	return residual < 0 && (n->act.kind == KERF_ACT_NONE || fuse_limits(&d, n->act)) && kerf_join_find(b, n);
 }
 
 int kerf_lower_own_conv(struct builder *b, const struct kerf_node *n, int residual, struct own_conv *own)
@@ -123,22 +123,21 @@ int kerf_lower_own_conv(struct builder *b, const struct kerf_node *n, int residu
 	const struct kerf_tensor *t = b->g->tensors;
 	struct operand *o = own->operands;
 	struct kerf_direct *d = &own->conv;
-	struct join j;
-	const bool joins = kerf_direct_joins(b, n, residual, &j);
+	const bool joins = kerf_direct_joins(b, n, residual);
 
 	*d = describe(n, &t[n->inputs[0]], &t[n->output], b->e->team.threads);
 	own->left = fuse_limits(d, n->act) ? (struct kerf_act){0} : n->act;
 	d->accumulate = residual >= 0;
 	if (joins) {
-		d->y_row = j.row;
-		d->y_first = j.first;
+		d->y_row = kerf_join_find(b, n)->row;
+		d->y_first = kerf_join_find(b, n)->first;
 	}
 	int rc = kerf_lower_input(b, n->inputs[0], &o[1]);
 	if (rc == 0)
 		rc = add_bias(b, d, n, &o[3]);
 	if (rc == 0)
 		rc = residual >= 0 ? kerf_lower_residual_output(b, residual, n->inputs[0], &o[0])
-		     : joins       ? kerf_join_output(b, &j, &o[0])
+		     : joins       ? kerf_join_output(b, n, &o[0])
 				   : kerf_lower_output(b, &o[0]);
 	return rc;
 }

@@ -371,7 +371,6 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 	struct fusion f = plain_fusion(b, n);
 	struct operand x, y;
 	int residual = n->residual >= 0 ? n->residual : input_or_none(n, 3);
-	struct join j;
 	int rc = require_constant(b, n->inputs[1], "weights");
 
 	if (rc == 0 && input_or_none(n, 2) >= 0)
@@ -380,7 +379,7 @@ int kerf_lower_conv(struct builder *b, const struct kerf_node *n)
 		return kerf_lower_winograd(b, n, residual);
 	if (rc == 0 && !b->narrow[b->node] &&
 		kerf_direct_suits(n, &b->g->tensors[n->inputs[0]], &b->g->tensors[n->output],
-			kerf_direct_joins(b, n, residual, &j)))
+			kerf_direct_joins(b, n, residual)))
 		return kerf_lower_direct(b, n, residual);
 	if (rc == 0 && kerf_loops_suit(b, n))
 		return kerf_lower_loops(b, n);

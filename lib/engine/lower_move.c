@@ -24,27 +24,42 @@ static int input_and_output(
 	return rc < 0 ? rc : kerf_lower_output(b, y);
 }
 
+/* Where a concatenation writes: within a further one, where what it joins was written already, or a fresh place. */
+static int concat_output(struct builder *b, const struct kerf_node *n, struct concat *c, struct operand *y)
+{
+	const struct join *j = kerf_join_find(b, n);
+
+	*y = (struct operand){IN_ARENA, b->e->tensor_place[n->output]};
+	if (!j)
+		return y->index < 0 ? kerf_lower_output(b, y) : 0;
+	c->out_first = j->first;
+	c->out_row = j->row;
+	return kerf_join_output(b, n, y);
+}
+
 /* In memory order a tensor is rows of everything from the axis inwards. Inputs that were joined are there already. */
 int kerf_lower_concat(struct builder *b, const struct kerf_node *n)
 {
-	struct operand x[KERF_MAX_INPUTS], y = {IN_ARENA, b->e->tensor_place[n->output]};
-	struct concat c = {.outer = 1};
 	const struct kerf_tensor *out = &b->g->tensors[n->output];
+	struct operand x[KERF_MAX_INPUTS], y;
+	struct concat c = {.outer = 1};
 	int order[KERF_MAX_DIMS];
-	int rc = y.index < 0 ? kerf_lower_output(b, &y) : 0;
+	int64_t at = 0;
 
 	kerf_memory_order(out, order);
 	for (int i = 0; order[i] != n->axis; i++)
 		c.outer *= out->dims[order[i]];
+	c.out_row = kerf_tensor_elements(out) / c.outer;
+	int rc = concat_output(b, n, &c, &y);
 	for (int i = 0; i < n->n_inputs && rc == 0; i++) {
 		const int64_t row = kerf_tensor_elements(&b->g->tensors[n->inputs[i]]) / c.outer;
 
-		if (!kerf_join_has(b->e, n->inputs[i])) {
+		if (!kerf_join_of(b, n->inputs[i])) {
 			rc = kerf_lower_input(b, n->inputs[i], &x[c.n_inputs]);
-			c.first[c.n_inputs] = c.out_row;
+			c.first[c.n_inputs] = c.out_first + at;
 			c.row[c.n_inputs++] = row;
 		}
-		c.out_row += row;
+		at += row;
 	}
 	if (rc < 0)
 		return rc;

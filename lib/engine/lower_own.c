@@ -102,6 +102,7 @@ static int batchnorm_weights(struct builder *b, const struct kerf_node *n, struc
 int kerf_lower_batchnorm(struct builder *b, const struct kerf_node *n)
 {
 	const struct kerf_tensor *t = &b->g->tensors[n->inputs[0]];
+	const struct join *j = kerf_join_of(b, n->inputs[0]);
 	struct operand x, y, scale_shift[2];
 	int rc = kerf_lower_input(b, n->inputs[0], &x);
 
@@ -119,6 +120,12 @@ int kerf_lower_batchnorm(struct builder *b, const struct kerf_node *n)
 		.outer = t->dims[0], .c = t->dims[1], .inner = 1, .lo = rectified ? 0 : -INFINITY};
 	for (int i = 2; i < t->n_dims; i++)
 		*(t->n_dims == 4 ? &s->channels.outer : &s->channels.inner) *= t->dims[i];
+	s->channels.x_row = s->channels.c * s->channels.inner;
+	if (j) {
+		x = (struct operand){IN_ARENA, j->within};
+		s->channels.x_first = j->first;
+		s->channels.x_row = j->row;
+	}
 	kerf_lower_operand(s, y);
 	kerf_lower_operand(s, x);
 	kerf_lower_operand(s, scale_shift[0]);

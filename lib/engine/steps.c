@@ -172,13 +172,14 @@ static void scale_shift_part(const struct step *s, float *const *data, int64_t f
 {
 	const struct kerf_rows *rows = kerf_rows();
 	const struct channels *ch = &s->channels;
-	const float *x = data[1] + from * ch->c * ch->inner, *scale = data[2], *shift = data[3];
+	const float *scale = data[2], *shift = data[3];
 	float *y = data[0] + from * ch->c * ch->inner;
 
 	for (int64_t o = from; o < to; o++) {
+		const float *x = data[1] + ch->x_first + o * ch->x_row;
+
 		if (ch->inner == 1) {
 			rows->scale_shift(x, scale, shift, ch->lo, y, (size_t)ch->c);
-			x += ch->c;
 			y += ch->c;
 			continue;
 		}

@@ -243,6 +243,7 @@ static int run_passes(struct rewrite *r)
 		rewrite_fold_affine,
 		rewrite_crop_windows,
 		rewrite_fuse,
+		rewrite_chain_concats,
 		compact,
 		rewrite_choose_order,
 	};

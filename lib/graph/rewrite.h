@@ -45,5 +45,6 @@ int rewrite_fold_shuffles(struct rewrite *r);
 int rewrite_fold_affine(struct rewrite *r);
 int rewrite_crop_windows(struct rewrite *r);
 int rewrite_fuse(struct rewrite *r);
+int rewrite_chain_concats(struct rewrite *r);
 /* Behind all that changes nodes. */
 int rewrite_choose_order(struct rewrite *r);

@@ -55,6 +55,15 @@ int posix_memalign(void **p, size_t alignment, size_t n)
 		.kernel = {k, k}, .pads = { p, p, p, p }                                           \
 	}
 
+static int add_norm(struct ref_net *net, int x)
+{
+	struct kerf_node norm = {.op = KERF_OP_BATCHNORM, .n_inputs = 5, .epsilon = 1e-5f};
+
+	for (int k = 1; k < 5; k++)
+		norm.inputs[k] = ref_constant(net, 1, &net->g->tensors[x].dims[1], 0.5f, 1.5f);
+	return ref_add_act(net, ref_add(net, norm, x), (struct kerf_act){.kind = KERF_ACT_RELU});
+}
+
 /*
  * A bit of everything that makes cuts hard: residuals, squeeze-excite, concat of branches, aliased
  * reshapes, batch norm, one tensor that is read far away.
@@ -93,10 +102,7 @@ static struct ref_net build_net(void)
 			.strides = {2, 2},
 			.pads = {1, 1, 1, 1}},
 		y);
-	struct kerf_node norm = {.op = KERF_OP_BATCHNORM, .n_inputs = 5, .epsilon = 1e-5f};
-	for (int k = 1; k < 5; k++)
-		norm.inputs[k] = ref_constant(&net, 1, (int64_t[]){24}, 0.5f, 1.5f);
-	y = ref_add(&net, norm, y);
+	y = add_norm(&net, y);
 	y = ref_add(&net, (struct kerf_node){.op = KERF_OP_GLOBAL_AVGPOOL}, y);
 	y = ref_add_reshape(&net, y, 2, (int64_t[]){1, 24});
 	struct kerf_node fc = {.op = KERF_OP_GEMM, .n_inputs = 3};
@@ -273,9 +279,41 @@ static void check_steps_with_cut(struct kerf_engine *e, const struct kerf_graph 
 	kerf_context_free(c[1]);
 }
 
-static void test_branches_that_are_joined(void)
+/* Each layer reads all before it. The third lies in no further concatenation if something reads it that needs dense rows. */
+static int add_dense_block(struct ref_net *net, int x, bool gap)
 {
-	struct ref_net net = build_branches();
+	struct kerf_node plain = CONV(1, 0), wide = CONV(3, 1);
+	struct kerf_node concat = {.op = KERF_OP_CONCAT, .n_inputs = 1, .axis = 1};
+	int extra = KERF_NONE;
+
+	concat.inputs[0] = x;
+	for (int layer = 0; layer < 5; layer++) {
+		const int narrow = ref_add_conv(net, plain, add_norm(net, x), 40);
+
+		concat.inputs[concat.n_inputs++] = ref_add_conv(net, wide, add_norm(net, narrow), layer == 3 ? 20 : 32);
+		x = ref_add(net, concat, concat.inputs[0]);
+		if (layer == 2 && gap)
+			extra = ref_add_conv(net, plain, x, 17);
+	}
+	if (gap) /* and the others lie behind something */
+		x = ref_add(net, (struct kerf_node){.op = KERF_OP_CONCAT, .axis = 1, .n_inputs = 2, .inputs = {0, x}}, extra);
+	return add_norm(net, x);
+}
+
+static struct ref_net build_dense_blocks(void)
+{
+	struct ref_net net = ref_net_nchw(2, 3, 13, 12);
+	struct kerf_node plain = CONV(1, 0), wide = CONV(3, 1),
+			 pool = {.op = KERF_OP_AVGPOOL, .kernel = {2, 2}, .strides = {2, 2}};
+	int x = ref_add_conv(&net, wide, net.g->input, 24);
+
+	x = ref_add(&net, pool, ref_add_conv(&net, plain, add_dense_block(&net, x, false), 30));
+	add_dense_block(&net, x, true);
+	return net;
+}
+
+static void check_joins(struct ref_net net)
+{
 	struct kerf_graph *g = net.g;
 	struct kerf_err err = {0};
 	float *x = random_input(&net);
@@ -304,6 +342,16 @@ static void test_branches_that_are_joined(void)
 	free(want);
 	free(x);
 	kerf_graph_free(g);
+}
+
+static void test_branches_that_are_joined(void)
+{
+	check_joins(build_branches());
+}
+
+static void test_dense_blocks(void)
+{
+	check_joins(build_dense_blocks());
 }
 
 /* Both against double arithmetic: fusing changes rounding only. */
@@ -682,7 +730,7 @@ static void test_fingerprint(void)
 }
 
 UNIT_MAIN("engine.split", UNIT(test_every_cut_of_the_plain_graph),
-	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_channels_last_in_the_file), UNIT(test_branches_that_are_joined), UNIT(test_optimising_keeps_the_result),
+	UNIT(test_every_cut_of_the_optimised_graph), UNIT(test_channels_last_in_the_file), UNIT(test_branches_that_are_joined), UNIT(test_dense_blocks), UNIT(test_optimising_keeps_the_result),
 	UNIT(test_steps), UNIT(test_arena_reuses_memory), UNIT(test_constants_have_no_place),
 	UNIT(test_contexts_in_parallel), UNIT(test_any_team_gives_the_same_bits), UNIT(test_team_is_bound), UNIT(test_profile),
 	UNIT(test_changing_the_cut_allocates_nothing), UNIT(test_fingerprint))

@@ -551,6 +551,56 @@ static void test_dead_nodes_go(void)
 	kerf_graph_free(s.g);
 }
 
+static int join_all(struct sketch *s, const char *name, int axis, int n, const int *x)
+{
+	struct kerf_node join = {.op = KERF_OP_CONCAT, .n_inputs = n, .axis = axis};
+
+	memcpy(join.inputs, x, (size_t)n * sizeof(*x));
+	return sketch_node(s, name, join, x[0], -1);
+}
+
+/* As in a dense block: each takes the one before it and what is new, in the order of the file. */
+static void test_concats_are_chained(void)
+{
+	struct sketch s = sketch_begin(1, 4, 3, 4);
+	int x[4] = {s.g->input}, y = s.g->input;
+	static const char *const convs[] = {"", "conv1", "conv2", "conv3"}, *const joins[] = {"", "join1", "join2", "join3"};
+
+	for (int i = 1; i < 4; i++) {
+		x[i] = sketch_conv(&s, convs[i], sketch_relu(&s, joins[i] + 4, y), 3, 1);
+		y = join_all(&s, joins[i], 1, i + 1, x);
+	}
+	s.g->output = sketch_relu(&s, "last", y);
+	CU_ASSERT_EQUAL(optimise(s.g), 10);
+	for (int i = 2; i < 4; i++) {
+		const struct kerf_node *n = sketch_find(s.g, joins[i]);
+
+		CU_ASSERT_EQUAL(n->n_inputs, 2);
+		CU_ASSERT_EQUAL(n->inputs[0], sketch_find(s.g, joins[i - 1])->output);
+		CU_ASSERT_EQUAL(n->inputs[1], sketch_find(s.g, convs[i])->output);
+	}
+	kerf_graph_free(s.g);
+}
+
+/* The same tensors in another order, along another axis, or one of them only. */
+static void test_concats_of_other_tensors_stay(void)
+{
+	struct sketch s = sketch_begin(1, 4, 4, 4);
+	int a = sketch_conv(&s, "a", s.g->input, 4, 1), b = sketch_conv(&s, "b", s.g->input, 4, 1);
+	int ab = join_all(&s, "ab", 1, 2, (int[]){a, b}), aba = join_all(&s, "down", 2, 3, (int[]){a, b, a});
+	int bab = join_all(&s, "bab", 1, 3, (int[]){b, a, b}), aab = join_all(&s, "aab", 1, 3, (int[]){a, a, b});
+	int parts[] = {sketch_conv(&s, "c", ab, 2, 1), sketch_conv(&s, "d", bab, 2, 1), sketch_conv(&s, "e", aab, 2, 1)};
+
+	parts[0] = join_all(&s, "all", 1, 3, parts);
+	parts[1] = sketch_average(&s, "mean", aba);
+	s.g->output = sketch_concat(&s, "end", sketch_average(&s, "mean2", parts[0]), parts[1]);
+	CU_ASSERT_EQUAL(optimise(s.g), 13);
+	CU_ASSERT_EQUAL(sketch_find(s.g, "bab")->n_inputs, 3);
+	CU_ASSERT_EQUAL(sketch_find(s.g, "aab")->n_inputs, 3);
+	CU_ASSERT_EQUAL(sketch_find(s.g, "down")->n_inputs, 3);
+	kerf_graph_free(s.g);
+}
+
 /* ---- random graphs ---- */
 
 static uint32_t pick(struct sketch *s, uint32_t n)
@@ -721,5 +771,6 @@ UNIT_MAIN("optimize", UNIT(test_conv_bn_relu_is_one_node),
 	UNIT(test_pad_becomes_conv_pads), UNIT(test_taps_that_see_pads_are_cropped), UNIT(test_channel_shuffle_is_a_gather), UNIT(test_constants_are_folded),
 	UNIT(test_identities_are_removed), UNIT(test_near_identities_stay),
 	UNIT(test_transpose_of_vector_is_reshape), UNIT(test_identity_at_the_end),
-	UNIT(test_dead_nodes_go), UNIT(test_random_graphs_compute_the_same),
+	UNIT(test_dead_nodes_go), UNIT(test_concats_are_chained), UNIT(test_concats_of_other_tensors_stay),
+	UNIT(test_random_graphs_compute_the_same),
 	UNIT(test_real_networks))
