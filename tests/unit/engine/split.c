@@ -58,9 +58,10 @@ int posix_memalign(void **p, size_t alignment, size_t n)
 static int add_norm(struct ref_net *net, int x)
 {
 	struct kerf_node norm = {.op = KERF_OP_BATCHNORM, .n_inputs = 5, .epsilon = 1e-5f};
+	const int64_t channels = net->g->tensors[x].dims[1];
 
 	for (int k = 1; k < 5; k++)
-		norm.inputs[k] = ref_constant(net, 1, &net->g->tensors[x].dims[1], 0.5f, 1.5f);
+		norm.inputs[k] = ref_constant(net, 1, &channels, 0.5f, 1.5f);
 	return ref_add_act(net, ref_add(net, norm, x), (struct kerf_act){.kind = KERF_ACT_RELU});
 }
 
