@@ -95,9 +95,9 @@ struct pool {
 
 struct concat {
 	int64_t outer, out_first, out_row; /* rows; floats in front of the first in what it writes to, and from row to row */
-	int64_t row[KERF_MAX_INPUTS];   /* floats each input gives to a row */
-	int64_t first[KERF_MAX_INPUTS]; /* where in it */
-	int n_inputs;                   /* that are not there already */
+	int64_t row[KERF_MAX_INPUTS];      /* floats each input gives to a row */
+	int64_t first[KERF_MAX_INPUTS];    /* where in it */
+	int n_inputs;                      /* that are not there already */
 };
 
 /* [batches, rows, inner] times [batches, inner, columns]; a batch of 0 floats is the same for all. */

@@ -44,7 +44,7 @@ static void decide(struct builder *b, int node, const int *readers)
 		return;
 	const struct kerf_node *c = &g->nodes[last];
 	const struct kerf_tensor *out = &g->tensors[c->output];
-	if (c->op != KERF_OP_CONCAT || c->axis != 1 || !lies_by_channels(t) || !lies_by_channels(out))
+	if (c->op != KERF_OP_CONCAT || c->axis != 1 || c->residual == n->output || !lies_by_channels(t) || !lies_by_channels(out))
 		return;
 	const struct join *further = &b->joins[c->output];
 	struct join j = {.producer = node,

@@ -309,7 +309,11 @@ static struct ref_net build_dense_blocks(void)
 	int x = ref_add_conv(&net, wide, net.g->input, 24);
 
 	x = ref_add(&net, pool, ref_add_conv(&net, plain, add_dense_block(&net, x, false), 30));
-	add_dense_block(&net, x, true);
+	x = add_dense_block(&net, x, true);
+	/* a concatenation that reads a tensor as its residual joins it to nothing */
+	struct kerf_node concat = {.op = KERF_OP_CONCAT, .axis = 1, .n_inputs = 2, .inputs = {0, ref_add_conv(&net, plain, x, 32)}};
+	concat.residual = ref_add_conv(&net, plain, x, net.g->tensors[x].dims[1] + 32);
+	ref_add(&net, concat, x);
 	return net;
 }
 
