@@ -329,6 +329,8 @@ static bool suits_avx2(int64_t area, int64_t ic, int64_t oc, int64_t places)
 {
 	const struct kerf_direct_code *code = &kerf_direct_avx2;
 
+	if (DNN_FAILS_AT_1024 && area == 1 && (ic >= 1024 || oc >= 1024))
+		return true;
 	if (ic < 16 || oc < code->vectors * code->lanes || oc % code->lanes != 0)
 		return false;
 	return area > 1 || (ic >= 64 && places <= SMALL_IMAGE && places > code->places);

@@ -42,6 +42,9 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
 /* Whether weights that do not fill blocks are to be given as HWIO. */
 #define DNN_TURNS_WEIGHTS false
 
+/* Whether 1x1 convolutions from 1024 channels on are not to be asked for with AVX2. */
+#define DNN_FAILS_AT_1024 false
+
 /* Whether scales are an argument of each run, DNN_ARG_SCALES. */
 #define DNN_SCALES_ARE_ARGS false
 #define DNN_ARG_SCALES 0

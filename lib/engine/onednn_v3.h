@@ -46,6 +46,12 @@ static inline dnnl_status_t dnn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kin
  */
 #define DNN_TURNS_WEIGHTS true
 
+/*
+ * Whether 1x1 convolutions from 1024 channels on are not to be asked for with AVX2: 3.7.2 divides by zero while it chooses blocks
+ * for some (256 to 1024 and 512 to 2048, at 14x14), on some CPUs (with an L2 of 1 MB, not with 2 MB).
+ */
+#define DNN_FAILS_AT_1024 true
+
 /* Whether scales are an argument of each run, DNN_ARG_SCALES. */
 #define DNN_SCALES_ARE_ARGS true
 #define DNN_ARG_SCALES (DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS)

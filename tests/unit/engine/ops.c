@@ -591,6 +591,23 @@ static void test_dilated_pools(void)
 	}
 }
 
+/* Where oneDNN 3.7 ends the process with AVX2 on some CPUs. */
+static void test_many_channels_compile(void)
+{
+	static const int shapes[][3] = {{256, 1024, 14}, {512, 2048, 14}, {1024, 512, 14}};
+
+	for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
+		struct kerf_err err = {0};
+		struct ref_net net = ref_net_nchw(1, shapes[i][0], shapes[i][2], shapes[i][2]);
+
+		ref_add_conv(&net, (struct kerf_node){.kernel = {1, 1}}, net.g->input, shapes[i][1]);
+		struct kerf_engine *e = kerf_engine_compile(net.g, NULL, &err);
+		CU_ASSERT_PTR_NOT_NULL(e);
+		kerf_engine_free(e);
+		kerf_graph_free(net.g);
+	}
+}
+
 static void test_concat(void)
 {
 	for (int axis = 0; axis < 4; axis++) {
@@ -751,6 +768,6 @@ UNIT_MAIN("engine.ops", UNIT(test_conv), UNIT(test_winograd), UNIT(test_depthwis
 	UNIT(test_residual_that_must_survive), UNIT(test_gemm), UNIT(test_batchnorm),
 	UNIT(test_act), UNIT(test_library_acts), UNIT(test_binary), UNIT(test_equal), UNIT(test_binary_stretches_both),
 	UNIT(test_matmul), UNIT(test_gather), UNIT(test_depth_to_space), UNIT(test_reduce), UNIT(test_top), UNIT(test_layernorm), UNIT(test_binary_with_tail), UNIT(test_pools),
-	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_reshape), UNIT(test_softmax),
+	UNIT(test_dilated_pools), UNIT(test_concat), UNIT(test_many_channels_compile), UNIT(test_reshape), UNIT(test_softmax),
 	UNIT(test_transpose), UNIT(test_pad), UNIT(test_slice), UNIT(test_output_before_the_last_node),
 	UNIT(test_large_own_steps))
