@@ -329,8 +329,6 @@ static bool suits_avx2(int64_t area, int64_t ic, int64_t oc, int64_t places)
 {
 	const struct kerf_direct_code *code = &kerf_direct_avx2;
 
-	if (DNN_FAILS_AT_1024 && area == 1 && (ic >= 1024 || oc >= 1024))
-		return true;
 	if (ic < 16 || oc < code->vectors * code->lanes || oc % code->lanes != 0)
 		return false;
 	return area > 1 || (ic >= 64 && places <= SMALL_IMAGE && places > code->places);
@@ -380,5 +378,7 @@ bool kerf_direct_suits(const struct kerf_node *n, const struct kerf_tensor *x, c
 
 	if (n->groups > 1)
 		return suits_grouped(area, x->dims[1] / n->groups, y->dims[1] / n->groups);
+	if (DNN_FAILS_AT_1024 && kerf_direct_code() == &kerf_direct_avx2 && area == 1 && (x->dims[1] >= 1024 || y->dims[1] >= 1024))
+		return true;
 	return suits(area, x->dims[1], y->dims[1], y->dims[2] * y->dims[3], joins);
 }
