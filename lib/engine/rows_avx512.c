@@ -14,10 +14,13 @@ static inline VFN V v_exp2i(V z)
 	return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
 }
 
-/* p * 2^n for the same z, when p and that are normal numbers: n goes onto the exponent. */
-static inline VFN V v_raise(V p, V z)
+/* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 */
+static inline VFN V v_eighths(V z)
 {
-	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(z), 23)));
+	const __m512i k = _mm512_castps_si512(z);
+	const __m512i table = _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)kerf_rows_eighths));
+
+	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(k, table), _mm512_slli_epi32(k, 20)));
 }
 
 /* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */

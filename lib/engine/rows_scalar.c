@@ -40,16 +40,18 @@ static inline V v_exp2i(V z)
 	return z;
 }
 
-/* p * 2^n for the same z, when p and that are normal numbers: n goes onto the exponent. */
-static inline V v_raise(V p, V z)
-{
-	uint32_t bits, n;
+const uint32_t kerf_rows_eighths[8] = {
+	0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
 
-	memcpy(&bits, &p, sizeof(bits));
-	memcpy(&n, &z, sizeof(n));
-	bits += n << 23;
-	memcpy(&p, &bits, sizeof(p));
-	return p;
+/* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 */
+static inline V v_eighths(V z)
+{
+	uint32_t k;
+
+	memcpy(&k, &z, sizeof(k));
+	k = kerf_rows_eighths[k % 8] + (k << 20);
+	memcpy(&z, &k, sizeof(z));
+	return z;
 }
 
 /* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */
