@@ -167,6 +167,32 @@ static int64_t most_places(const struct kerf_direct *d, int channels)
 	return code == &kerf_direct_avx512 && largest && !kerf_direct_is_amd() ? code->places - 1 : code->places;
 }
 
+/* Whether windows are one place, and so many places from there on all the same distance from one another. */
+static bool is_line(const struct kerf_direct *d, int64_t count)
+{
+	return d->kernel[0] == 1 && d->kernel[1] == 1 && !d->padded && d->strides[1] == 1 &&
+		(count <= d->out_w || (d->strides[0] == 1 && d->row == d->out_w * d->x_row));
+}
+
+/* The longer tiles first. */
+static void run_line(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, float *y, int64_t count,
+	int64_t tiles, const char *next)
+{
+	const int64_t longer = count % tiles;
+
+	t->x[0] = x;
+	t->y[0] = y;
+	t->fetch = next;
+	t->places = (int)(count / tiles + 1);
+	if (longer)
+		d->code->run_line(d, t, longer);
+	t->x[0] += longer * t->places * d->x_row;
+	t->y[0] += longer * t->places * d->y_row;
+	t->fetch += longer * t->n_inputs * t->fetch_step;
+	t->places--;
+	d->code->run_line(d, t, tiles - longer);
+}
+
 void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, const float *x, int64_t row, float *y,
 	int64_t count, const char *next, int64_t next_bytes)
 {
@@ -174,6 +200,10 @@ void kerf_direct_run(const struct kerf_direct *d, struct kerf_direct_tile *t, co
 	int64_t ox = 0, oy = row;
 
 	t->fetch_step = ceil_div(next_bytes, tiles * window);
+	if (is_line(d, count)) {
+		run_line(d, t, x, y, count, tiles, next);
+		return;
+	}
 	for (int64_t i = 0; i < tiles; i++) {
 		t->places = (int)(count * (i + 1) / tiles - count * i / tiles);
 		t->fetch = next + i * window * t->fetch_step;
@@ -290,7 +320,7 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 /* Up to so many places the weights are most of what is read, and oneDNN takes 1.2 to 1.5 times as long. */
 #define SMALL_IMAGE 64
 #define MIDDLE_IMAGE 300 /* 17x17 */
-#define LARGE_IMAGE 1024 /* from there on oneDNN is as good or better, but for few channels */
+#define LARGE_IMAGE 1300 /* 36x36; from there on oneDNN is as good or better, but for few channels */
 
 /* Output channels of one tile; with so few oneDNN gains nothing on AMD's cores in any image, and each shape is code to be generated. */
 #define FEW_CHANNELS 48
@@ -304,8 +334,8 @@ static bool suits_pointwise(int64_t ic, int64_t oc, int64_t places)
 		return ic >= 64 && ((oc >= 16 && oc <= FEW_CHANNELS) || (oc >= 32 && places <= SMALL_IMAGE) ||
 					   (oc >= 32 && places <= MIDDLE_IMAGE && (ic >= 240 || oc <= 256)));
 	if (places <= LARGE_IMAGE)
-		return oc >= 32 && ic >= (places <= MIDDLE_IMAGE ? 64 : 96);
-	return ic >= 96 && oc > 16 && oc <= FEW_CHANNELS;
+		return ic >= 24 && oc >= 24;
+	return (ic >= 96 && oc > 16 && oc <= FEW_CHANNELS) || (ic >= 24 && ic < 160 && oc >= FEW_CHANNELS && oc <= 128);
 }
 
 static bool suits_window(int64_t area, int64_t ic, int64_t oc, int64_t places)

@@ -23,6 +23,8 @@ struct kerf_direct_code {
 	int lanes;           /* of a vector */
 	int vectors, places; /* of a tile at most */
 	void (*run)(const struct kerf_direct *d, const struct kerf_direct_tile *t);
+	/* n of them one behind the other from x[0] and y[0] on, x_row and y_row from place to place; windows of one place. */
+	void (*run_line)(const struct kerf_direct *d, const struct kerf_direct_tile *t, int64_t n);
 };
 
 extern const struct kerf_direct_code kerf_direct_avx512, kerf_direct_avx2;

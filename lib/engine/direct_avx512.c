@@ -13,4 +13,4 @@
 
 #include "engine/direct.inc"
 
-const struct kerf_direct_code kerf_direct_avx512 = {VW, VECTORS, PLACES, run};
+const struct kerf_direct_code kerf_direct_avx512 = {VW, VECTORS, PLACES, run, run_line};

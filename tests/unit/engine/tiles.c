@@ -14,11 +14,12 @@
 #define PLACE_STRIDE 2
 #define ROW (X_ROW * (KERNEL_W + PLACE_STRIDE * DIRECT_MAX_PLACES))
 #define Y_ROW (MOST_WIDTH + 1)
+#define LINE 3 /* tiles behind each other */
 #define UNTOUCHED 12345.0f
 
 static float x[KERNEL_H * ROW], weights[KERNEL_H * KERNEL_W * MOST_WIDTH * MOST_WIDTH],
 	bias[MOST_WIDTH];
-static float before[DIRECT_MAX_PLACES * Y_ROW], got[DIRECT_MAX_PLACES * Y_ROW];
+static float before[LINE * DIRECT_MAX_PLACES * Y_ROW], got[LINE * DIRECT_MAX_PLACES * Y_ROW];
 
 static const struct kerf_direct_code *const codes[] = {&kerf_direct_avx512, &kerf_direct_avx2};
 
@@ -35,8 +36,9 @@ static void fill(float *p, size_t n, uint64_t *seed)
 		p[i] = rintf(3 * ref_random(seed));
 }
 
-static float expect(const struct kerf_direct *d, const struct kerf_direct_tile *t, int place,
-	int channel)
+/* The place whose window begins there. */
+static float expect(const struct kerf_direct *d, const struct kerf_direct_tile *t, const float *window,
+	int place, int channel)
 {
 	const int width = (t->channels + d->code->lanes - 1) / d->code->lanes * d->code->lanes;
 	const int first = d->apart ? channel / d->code->lanes * d->code->lanes : 0;
@@ -45,7 +47,7 @@ static float expect(const struct kerf_direct *d, const struct kerf_direct_tile *
 	if (!t->first || d->accumulate)
 		sum += before[place * Y_ROW + channel];
 	for (int tap = 0; tap < d->kernel[0] * d->kernel[1]; tap++) {
-		const float *at = t->x[place] + tap / d->kernel[1] * d->dilations[0] * d->row +
+		const float *at = window + tap / d->kernel[1] * d->dilations[0] * d->row +
 			tap % d->kernel[1] * d->dilations[1] * d->x_row + first;
 
 		for (int c = 0; c < t->n_inputs && !(t->skip >> tap & 1); c++)
@@ -54,8 +56,26 @@ static float expect(const struct kerf_direct *d, const struct kerf_direct_tile *
 	return t->last ? fminf(d->hi, fmaxf(d->lo, sum)) : sum;
 }
 
-/* Whether every output is what it should be, and nothing else was written. */
-static bool right(const struct kerf_direct *d, struct kerf_direct_tile *t)
+/* Whether every output of places so far apart is what it should be, and nothing else was written. */
+static bool right(const struct kerf_direct *d, const struct kerf_direct_tile *t, int places, int x_step)
+{
+	for (int p = 0; p < LINE * DIRECT_MAX_PLACES; p++)
+		for (int c = 0; c < Y_ROW; c++) {
+			const bool is_output = p < places && c < t->channels;
+
+			if (got[p * Y_ROW + c] !=
+				(is_output ? expect(d, t, x + p * x_step, p, c) : before[p * Y_ROW + c])) {
+				printf("%d lanes, %d places in tiles of %d, %d channels, %d inputs: place "
+				       "%d, channel %d is %g\n",
+					d->code->lanes, places, t->places, t->channels, t->n_inputs, p, c,
+					(double)got[p * Y_ROW + c]);
+				return false;
+			}
+		}
+	return true;
+}
+
+static bool tile_is_right(const struct kerf_direct *d, struct kerf_direct_tile *t)
 {
 	for (int p = 0; p < t->places; p++) {
 		t->x[p] = x + p * PLACE_STRIDE * X_ROW;
@@ -63,20 +83,16 @@ static bool right(const struct kerf_direct *d, struct kerf_direct_tile *t)
 	}
 	memcpy(got, before, sizeof(got));
 	d->code->run(d, t);
-	for (int p = 0; p < DIRECT_MAX_PLACES; p++)
-		for (int c = 0; c < Y_ROW; c++) {
-			const bool is_output = p < t->places && c < t->channels;
+	return right(d, t, t->places, PLACE_STRIDE * X_ROW);
+}
 
-			if (got[p * Y_ROW + c] !=
-				(is_output ? expect(d, t, p, c) : before[p * Y_ROW + c])) {
-				printf("%d lanes, %d places, %d channels, %d inputs: place %d, "
-				       "channel %d is %g\n",
-					d->code->lanes, t->places, t->channels, t->n_inputs, p, c,
-					(double)got[p * Y_ROW + c]);
-				return false;
-			}
-		}
-	return true;
+static bool line_is_right(const struct kerf_direct *d, struct kerf_direct_tile *t)
+{
+	t->x[0] = x;
+	t->y[0] = got;
+	memcpy(got, before, sizeof(got));
+	d->code->run_line(d, t, LINE);
+	return right(d, t, LINE * t->places, X_ROW);
 }
 
 /* All numbers of places and of vectors, the last of them whole, with one channel and with all but one. */
@@ -90,7 +106,9 @@ static void check_all_tiles(const struct kerf_direct *d, struct kerf_direct_tile
 
 			for (int i = 0; i < (d->apart ? 1 : 3); i++) {
 				t.channels = (vectors - 1) * lanes + last[i];
-				CU_ASSERT(right(d, &t));
+				CU_ASSERT(tile_is_right(d, &t));
+				if (!d->apart && d->kernel[0] == 1 && d->kernel[1] == 1)
+					CU_ASSERT(line_is_right(d, &t));
 			}
 		}
 }
@@ -99,6 +117,7 @@ static struct kerf_direct describe(const struct kerf_direct_code *code)
 {
 	return (struct kerf_direct){.code = code,
 		.x_row = X_ROW,
+		.y_row = Y_ROW,
 		.row = ROW,
 		.kernel = {1, 1},
 		.dilations = {1, 1},
@@ -124,7 +143,7 @@ static void fill_all(void)
 	fill(weights, sizeof(weights) / sizeof(*weights), &seed);
 	fill(bias, MOST_WIDTH, &seed);
 	fill(before, sizeof(before) / sizeof(*before), &seed);
-	for (int p = 0; p < DIRECT_MAX_PLACES; p++)
+	for (int p = 0; p < LINE * DIRECT_MAX_PLACES; p++)
 		before[p * Y_ROW + MOST_WIDTH] = UNTOUCHED;
 }
 
