@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "graph/graph.h"
+
 enum kerf_depthwise_type {
 	KERF_DEPTHWISE_F32,
 	KERF_DEPTHWISE_BF16,
@@ -22,7 +24,8 @@ struct kerf_depthwise {
 	int kernel, stride; /* 3 or 5; 1 or 2; both ways */
 	int pads[2];
 	enum kerf_depthwise_type from, to; /* f32 to f32, bf16 to bf16 or f32, bytes to bytes or f32 */
-	float lo, hi;                      /* limits of f32 and bf16 */
+	float lo, hi;                      /* limits of f32 and bf16, */
+	enum kerf_act_kind act;            /* and what f32 takes along beside them (kerf_direct_takes_along) */
 	int least, most;                   /* of bytes */
 };
 

@@ -25,6 +25,16 @@ KERNEL static inline void store(
 		_mm256_mask_storeu_epi16((uint16_t *)y + at, channels, (__m256i)_mm512_cvtneps_pbh(sum));
 }
 
+/* Other activations are steps of their own. */
+KERNEL static inline __m512 limit(const struct kerf_depthwise *d, __m512 lo, __m512 hi, __m512 sum)
+{
+	return _mm512_min_ps(hi, _mm512_max_ps(lo, sum));
+}
+
+KERNEL static inline void finish(const struct kerf_depthwise *d, void *y, int64_t at, int places, __mmask16 channels)
+{
+}
+
 #include "engine/depthwise.inc"
 
 void kerf_step_depthwise_bf16(const struct step *s, float *const *data, unsigned team)

@@ -1,7 +1,9 @@
 /* depthwise.inc for f32. */
 #include "engine/depthwise.h"
 
-#include <immintrin.h>
+#include "engine/words_avx512.h"
+
+#include "engine/swish.inc"
 
 #define VALUE float
 #define GROUPS 1
@@ -21,6 +23,20 @@ KERNEL static inline void store(
 		_mm512_storeu_ps(to, sum);
 	else
 		_mm512_mask_storeu_ps(to, channels, sum);
+}
+
+KERNEL static inline __m512 limit(const struct kerf_depthwise *d, __m512 lo, __m512 hi, __m512 sum)
+{
+	return d->act == KERF_ACT_HARD_SWISH ? v_hard_swish(sum) : v_clip(sum, lo, hi);
+}
+
+KERNEL __attribute__((noinline)) static void finish(
+	const struct kerf_depthwise *d, void *y, int64_t at, int places, __mmask16 channels)
+{
+	float *to = (float *)y + at;
+
+	for (int p = 0; p < places; p++, to += d->c)
+		_mm512_mask_storeu_ps(to, channels, v_silu(_mm512_maskz_loadu_ps(channels, to)));
 }
 
 #include "engine/depthwise.inc"

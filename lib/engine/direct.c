@@ -17,6 +17,11 @@ bool kerf_direct_is_amd(void)
 	return __builtin_cpu_is("amd");
 }
 
+bool kerf_direct_takes_along(enum kerf_act_kind act)
+{
+	return act == KERF_ACT_SILU || act == KERF_ACT_HARD_SWISH;
+}
+
 static int64_t ceil_div(int64_t a, int64_t b)
 {
 	return (a + b - 1) / b;

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "graph/graph.h"
+
 #define DIRECT_MAX_PLACES 7
 #define DIRECT_PACK 16 /* lanes at once: a cache line of what is read, and of what is written with AVX-512 */
 
@@ -34,6 +36,9 @@ const struct kerf_direct_code *kerf_direct_code(void);
 /* Which nodes are worth tiles differs between AMD's cores and the others, and so do the bits of a network (fingerprint.c). */
 bool kerf_direct_is_amd(void);
 
+/* Activations that tiles do to their results, beside limits. */
+bool kerf_direct_takes_along(enum kerf_act_kind act);
+
 /* Sizes in elements. pads: top, left; what lies below and to the right follows from the sizes. */
 struct kerf_direct {
 	const struct kerf_direct_code *code;
@@ -51,7 +56,8 @@ struct kerf_direct {
 	bool apart;      /* each vector of output channels reads a vector of input channels of its own */
 	bool padded;     /* operand 4 is such room for each thread */
 	bool accumulate; /* onto what lies in the output */
-	float lo, hi;    /* limits of the result */
+	float lo, hi;    /* limits of the result, */
+	enum kerf_act_kind act; /* and what is done to it: KERF_ACT_NONE, or one that kerf_direct_takes_along */
 };
 
 /* One tile's way through a block of input channels. */

@@ -177,11 +177,15 @@ struct step *kerf_lower_own_step(
 int kerf_lower_direct(struct builder *b, const struct kerf_node *n, int residual)
 {
 	struct own_conv own;
-	const struct kerf_direct *d = &own.conv;
+	struct kerf_direct *d = &own.conv;
 	const int rc = kerf_lower_own_conv(b, n, residual, &own);
 
 	if (rc < 0)
 		return rc;
+	if (kerf_direct_takes_along(own.left.kind)) {
+		d->act = own.left.kind;
+		own.left = (struct kerf_act){0};
+	}
 	const int64_t floats = kerf_direct_first(d, d->groups) * d->ic * d->kernel[0] * d->kernel[1];
 	if (!kerf_lower_own_weights(b, n, &own, d, (size_t)floats * sizeof(float)))
 		return -ENOMEM;

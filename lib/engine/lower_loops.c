@@ -99,13 +99,18 @@ static int make_requantisation(struct builder *b, const struct kerf_node *n, flo
 }
 
 /* A step of y, x and constants, and the activation behind it that it did not take along. */
-static int emit(struct builder *b, const struct kerf_node *n, struct step *s,
-	const struct operand *o, int n_operands)
+static int emit(struct builder *b, struct step *s, const struct operand *o, int n_operands,
+	struct kerf_act left)
 {
 	for (int i = 0; i < n_operands; i++)
 		kerf_lower_operand(s, o[i]);
-	return kerf_lower_tail(b, o[0], KERF_NONE,
-		is_limit(n->act) ? (struct kerf_act){0} : n->act);
+	return kerf_lower_tail(b, o[0], KERF_NONE, left);
+}
+
+/* What is not a matter of limits. */
+static struct kerf_act beyond_limits(struct kerf_act act)
+{
+	return is_limit(act) ? (struct kerf_act){0} : act;
 }
 
 /* ---- depthwise ---- */
@@ -136,6 +141,7 @@ static struct kerf_depthwise describe_depthwise(const struct builder *b, const s
 		.to = type_of(dst),
 		.lo = m.lo,
 		.hi = m.hi,
+		.act = !b->narrow[b->node] && kerf_direct_takes_along(n->act.kind) ? n->act.kind : KERF_ACT_NONE,
 		.least = m.least,
 		.most = m.most};
 }
@@ -237,7 +243,7 @@ static int lower_depthwise(struct builder *b, const struct kerf_node *n)
 	if (!s)
 		return -ENOMEM;
 	s->depthwise = d;
-	return emit(b, n, s, o, integer ? 4 : 3);
+	return emit(b, s, o, integer ? 4 : 3, d.act == KERF_ACT_NONE ? beyond_limits(n->act) : (struct kerf_act){0});
 }
 
 /* ---- pointwise ---- */
@@ -300,7 +306,7 @@ static int lower_pointwise(struct builder *b, const struct kerf_node *n)
 	if (!s)
 		return -ENOMEM;
 	s->pointwise = p;
-	return emit(b, n, s, o, 4);
+	return emit(b, s, o, 4, beyond_limits(n->act));
 }
 
 bool kerf_loops_suit(const struct builder *b, const struct kerf_node *n)

@@ -44,9 +44,6 @@ struct kerf_rows {
 /* Activations from KERF_ACT_ABS on, which few networks use: the C library's functions, in every variant. */
 void kerf_rows_library(const struct kerf_act *act, const float *x, float *y, size_t n);
 
-/* The bits of 2^(j/8) less j << 20, so that k << 20 added to entry k % 8 gives those of 2^(k/8). */
-extern const uint32_t kerf_rows_eighths[8] __attribute__((aligned(32)));
-
 extern const struct kerf_rows kerf_rows_avx512, kerf_rows_avx2, kerf_rows_scalar;
 
 /* The i-th variant that this CPU runs, best first; NULL past the end. */

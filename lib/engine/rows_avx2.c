@@ -14,14 +14,6 @@ static inline VFN V v_exp2i(V z)
 	return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
 }
 
-/* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 */
-static inline VFN V v_eighths(V z)
-{
-	const __m256i k = _mm256_castps_si256(z), table = _mm256_load_si256((const __m256i *)kerf_rows_eighths);
-
-	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(table, k), _mm256_slli_epi32(k, 20)));
-}
-
 /* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */
 static inline VFN void v_store_bf16(uint16_t *p, V v)
 {

@@ -14,15 +14,6 @@ static inline VFN V v_exp2i(V z)
 	return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
 }
 
-/* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 */
-static inline VFN V v_eighths(V z)
-{
-	const __m512i k = _mm512_castps_si512(z);
-	const __m512i table = _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)kerf_rows_eighths));
-
-	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(k, table), _mm512_slli_epi32(k, 20)));
-}
-
 /* Rounding adds half of what falls away, a little less to an even number; a NaN stays one. */
 static inline VFN void v_store_bf16(uint16_t *p, V v)
 {

@@ -40,16 +40,13 @@ static inline V v_exp2i(V z)
 	return z;
 }
 
-const uint32_t kerf_rows_eighths[8] = {
-	0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7, 0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
-
 /* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 */
-static inline V v_eighths(V z)
+static inline V v_eighths(V z, const uint32_t table[8])
 {
 	uint32_t k;
 
 	memcpy(&k, &z, sizeof(k));
-	k = kerf_rows_eighths[k % 8] + (k << 20);
+	k = table[k % 8] + (k << 20);
 	memcpy(&z, &k, sizeof(z));
 	return z;
 }

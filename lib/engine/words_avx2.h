@@ -31,3 +31,11 @@ static inline VFN __m256i lanes(size_t n)
 {
 	return _mm256_loadu_si256((const __m256i *)(lane_masks + VW - n));
 }
+
+/* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 (swish.inc) */
+static inline VFN V v_eighths(V z, const uint32_t table[8])
+{
+	const __m256i k = _mm256_castps_si256(z), low = _mm256_load_si256((const __m256i *)(const void *)table);
+
+	return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(low, k), _mm256_slli_epi32(k, 20)));
+}

@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define VFN __attribute__((target("avx512f")))
 #define VW 16
@@ -26,4 +27,12 @@ typedef __m512 V;
 static inline __mmask16 lanes(size_t n)
 {
 	return (__mmask16)((1u << n) - 1);
+}
+
+/* 2^(k/8), a normal number, from the low bits of k + 1.5*2^20 (swish.inc) */
+static inline VFN V v_eighths(V z, const uint32_t table[8])
+{
+	const __m512i k = _mm512_castps_si512(z), low = _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)table));
+
+	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(k, low), _mm512_slli_epi32(k, 20)));
 }

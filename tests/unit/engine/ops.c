@@ -188,6 +188,7 @@ static bool has_avx512(void)
  */
 static void check_depthwise(int width, int max_kernel, const char *step)
 {
+	static const enum kerf_act_kind kinds[] = {KERF_ACT_SILU, KERF_ACT_RELU, KERF_ACT_HARD_SWISH, KERF_ACT_TANH};
 	const struct {
 		int64_t n, c, h, w;
 	} maps[] = {{1, width > 8 ? 32 : 16, 14, 14}, {2, 3 * width + width % 2 * 21, 9, 13}, {1, 40 / width * width, 7, 7}, {1, 9 * width, 22, 27},
@@ -199,8 +200,7 @@ static void check_depthwise(int width, int max_kernel, const char *step)
 				for (int sides = 0; sides < 9; sides++) {
 					const int pad = kernel / 2, left = pad - sides % 3 * pad / 2, right = pad - sides / 3 * pad / 2;
 					const struct kerf_node like = {WINDOW(kernel, kernel, stride, 1), .pads = {right, left, left, right},
-						
-						.groups = (int)maps[i].c / width, .act = {.kind = sides % 2 ? KERF_ACT_RELU : KERF_ACT_SILU}};
+						.groups = (int)maps[i].c / width, .act = {.kind = kinds[(sides + stride) % 4]}};
 					struct ref_net net = ref_net_nchw(maps[i].n, maps[i].c, maps[i].h, maps[i].w);
 					char what[64];
 

@@ -53,7 +53,15 @@ static float expect(const struct kerf_direct *d, const struct kerf_direct_tile *
 		for (int c = 0; c < t->n_inputs && !(t->skip >> tap & 1); c++)
 			sum += at[c] * t->weights[(tap * t->n_inputs + c) * width + channel];
 	}
+	if (t->last && d->act != KERF_ACT_NONE)
+		return (float)ref_act((struct kerf_act){.kind = d->act}, (double)sum);
 	return t->last ? fminf(d->hi, fmaxf(d->lo, sum)) : sum;
+}
+
+/* Activations are rounded, and small near zero; the rest is whole numbers. */
+static bool differs(const struct kerf_direct *d, float a, float b)
+{
+	return d->act == KERF_ACT_NONE ? a != b : !(fabsf(a - b) <= 1e-6f * fabsf(b) + 2e-7f);
 }
 
 /* Whether every output of places so far apart is what it should be, and nothing else was written. */
@@ -61,14 +69,14 @@ static bool right(const struct kerf_direct *d, const struct kerf_direct_tile *t,
 {
 	for (int p = 0; p < LINE * DIRECT_MAX_PLACES; p++)
 		for (int c = 0; c < Y_ROW; c++) {
+			const float is = got[p * Y_ROW + c], was = before[p * Y_ROW + c];
 			const bool is_output = p < places && c < t->channels;
 
-			if (got[p * Y_ROW + c] !=
-				(is_output ? expect(d, t, x + p * x_step, p, c) : before[p * Y_ROW + c])) {
+			if (is_output ? differs(d, is, expect(d, t, x + p * x_step, p, c)) : is != was) {
 				printf("%d lanes, %d places in tiles of %d, %d channels, %d inputs: place "
 				       "%d, channel %d is %g\n",
 					d->code->lanes, places, t->places, t->channels, t->n_inputs, p, c,
-					(double)got[p * Y_ROW + c]);
+					(double)is);
 				return false;
 			}
 		}
@@ -207,6 +215,29 @@ static void test_windows(void)
 		}
 }
 
+/* What a tile does to its results, once the last inputs are in them. */
+static void test_acts(void)
+{
+	const enum kerf_act_kind acts[] = {KERF_ACT_SILU, KERF_ACT_HARD_SWISH};
+
+	fill_all();
+	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++)
+		for (int k = 0; runs_here(codes[i]) && k < 2; k++) {
+			struct kerf_direct d = describe(codes[i]);
+			struct kerf_direct_tile t = describe_tile(3);
+
+			d.lo = -INFINITY;
+			d.hi = INFINITY;
+			d.act = acts[k];
+			check_all_tiles(&d, t);
+			t.last = false;
+			check_all_tiles(&d, t);
+			t.last = true;
+			d.kernel[0] = KERNEL_H;
+			check_all_tiles(&d, t);
+		}
+}
+
 /* Vectors of inputs of their own: groups as wide as a vector. */
 static void test_apart(void)
 {
@@ -224,4 +255,4 @@ static void test_apart(void)
 }
 
 UNIT_MAIN("engine.tiles", UNIT(test_inputs), UNIT(test_blocks), UNIT(test_windows),
-	UNIT(test_apart))
+	UNIT(test_acts), UNIT(test_apart))
