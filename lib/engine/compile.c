@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- weights ---- */
 
@@ -110,6 +111,66 @@ static int fill_weights(struct builder *b)
 	return 0;
 }
 
+/* ---- weights ahead ---- */
+
+/* With fewer places a step of tiles waits for its weights. */
+#define FETCHING_PLACES 32
+
+static size_t end_of_weight(const struct builder *b, int index)
+{
+	const struct kerf_engine *e = b->e;
+
+	return index + 1 < b->n_weights ? e->weight_offsets[index + 1] : e->weight_bytes;
+}
+
+static bool fetches(const struct step *s)
+{
+	return s->run == kerf_step_direct && s->direct.n * s->direct.out_h * s->direct.out_w >= FETCHING_PLACES;
+}
+
+/* Where the weights end that are used from step `i` on before one that multiplies for long, and what that one begins with. */
+static size_t end_of_waiting(const struct builder *b, int i)
+{
+	const struct kerf_engine *e = b->e;
+	size_t end = 0;
+
+	for (; i < e->n_steps; i++) {
+		const struct step *s = &e->steps[i];
+
+		if (s->primitive || s->run == kerf_step_winograd)
+			break;
+		if (fetches(s)) {
+			const struct kerf_direct *d = &s->direct;
+			const int64_t floats = kerf_direct_first(d, 1) * d->ic * d->kernel[0] * d->kernel[1];
+
+			return KERF_MAX(end, e->weight_offsets[s->operands[2].index] + (size_t)floats * sizeof(float));
+		}
+		for (int k = 0; k < s->n_operands; k++)
+			if (s->operands[k].in == IN_WEIGHTS)
+				end = KERF_MAX(end, end_of_weight(b, s->operands[k].index));
+	}
+	return end;
+}
+
+/*
+ * Squeeze-and-excite and classifiers read their weights as fast as the third cache gives them, while it is idle beside the
+ * convolution before: that one fetches as much as half the second cache holds.
+ */
+static void plan_fetching(const struct builder *b)
+{
+	const long l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+	const size_t most = l2_bytes > 0 ? (size_t)l2_bytes / 2 : 256 << 10;
+
+	for (int i = 0; i < b->e->n_steps; i++) {
+		struct step *s = &b->e->steps[i];
+
+		if (!fetches(s))
+			continue;
+		const size_t own = end_of_weight(b, s->operands[2].index), end = end_of_waiting(b, i + 1);
+		s->direct.ahead = end > own ? (int64_t)KERF_MIN(end - own, most) : 0;
+	}
+}
+
 /* ---- compile ---- */
 
 static int check_graph(const struct kerf_graph *g, struct kerf_err *err)
@@ -161,7 +222,10 @@ static int build(struct builder *b)
 	for (int i = 0; i < e->n_steps; i++)
 		e->scratchpad_bytes =
 			KERF_MAX(e->scratchpad_bytes, kerf_align_up(e->steps[i].scratchpad_bytes));
-	return fill_weights(b);
+	rc = fill_weights(b);
+	if (rc == 0)
+		plan_fetching(b);
+	return rc;
 }
 
 static int prepare(struct kerf_engine *e, const struct kerf_engine_options *o, struct kerf_err *err)

@@ -274,6 +274,17 @@ static int64_t first_input(const struct kerf_direct *d, int64_t channel)
 	return channel * d->in_row / d->oc / d->ic * d->ic;
 }
 
+/* While `length` floats of weights from `at` on are used: as many behind them, and a share of what later steps wait for. */
+static const char *find_next(
+	const struct kerf_direct *d, const float *weights, const float *at, int64_t length, bool last_band, int64_t *bytes)
+{
+	const int64_t total = kerf_direct_first(d, d->groups) * d->ic * d->kernel[0] * d->kernel[1];
+	const int64_t ahead = last_band ? d->ahead : 0, share = ahead * (at - weights) / total;
+
+	*bytes = length * (int64_t)sizeof(float) + ahead * (at + length - weights) / total - share;
+	return (const char *)(at + length) + share;
+}
+
 /*
  * A part is a band of rows of one image, for one group of output channels; a thread has all those of a band one after
  * another. A sum is taken in the same order by any number of threads: same bits.
@@ -308,8 +319,9 @@ static void direct_part(const struct step *s, float *const *data, int64_t from, 
 			t.bias = t.first ? data[3] + channel : NULL;
 			t.last = c + t.n_inputs == d->ic;
 			const int64_t length = t.n_inputs * (next - channel) * area;
-			kerf_direct_run(d, &t, x + c, top, y + top * d->out_w * d->y_row, (end - top) * d->out_w,
-				(const char *)(t.weights + length), length * (int64_t)sizeof(float));
+			int64_t bytes;
+			const char *fetch = find_next(d, data[2], t.weights, length, end == d->out_h, &bytes);
+			kerf_direct_run(d, &t, x + c, top, y + top * d->out_w * d->y_row, (end - top) * d->out_w, fetch, bytes);
 			t.weights += length;
 		}
 	}

@@ -52,6 +52,7 @@ struct kerf_direct {
 	int64_t room;   /* floats of the padded rows that a band reads */
 	int64_t groups; /* of whole vectors of output channels: one is a tile's width */
 	int64_t block;  /* input channels that all tiles of a band go through before the next ones */
+	int64_t ahead;  /* bytes behind the weights that later steps wait for: to be fetched as well */
 	int kernel[2], strides[2], dilations[2], pads[2];
 	bool apart;      /* each vector of output channels reads a vector of input channels of its own */
 	bool padded;     /* operand 4 is such room for each thread */
