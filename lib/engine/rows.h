@@ -23,6 +23,8 @@ struct kerf_rows {
 	void (*act)(const struct kerf_act *act, const float *x, float *y, size_t n);
 	void (*add)(const float *a, const float *b, float *y, size_t n);
 	void (*mul)(const float *a, const float *b, float *y, size_t n);
+	/* so many rows of n, each times the same b: squeeze-and-excite's, of few channels */
+	void (*mul_rows)(const float *a, const float *b, float *y, size_t rows, size_t n);
 	void (*add_one)(const float *a, float b, float *y, size_t n); /* the same b for all */
 	void (*mul_one)(const float *a, float b, float *y, size_t n);
 	/* y = the larger of x * scale + shift and lo, which may be -INFINITY */

@@ -158,8 +158,26 @@ static void binary_row(
 		combine(s->op, a, sa, b, sb, y, n);
 }
 
+/* Whether operand k is dense rows, as the output is, and the other one the same for each of them. */
+static bool is_rows_by_one(const struct nest *nest, int k)
+{
+	const int64_t n = nest->extent[1];
+
+	return nest->n_dims == 2 && nest->stride[0][0] == n && nest->stride[k][0] == n && nest->stride[3 - k][0] == 0 &&
+		nest->stride[0][1] == 1 && nest->stride[k][1] == 1 && nest->stride[3 - k][1] == 1;
+}
+
 static void binary_part(const struct step *s, float *const *data, int64_t from, int64_t to)
 {
+	const struct nest *nest = &s->nest;
+	const int64_t skipped = from * nest->extent[nest->n_dims - 1];
+
+	for (int k = 1; k <= 2 && s->op == KERF_OP_MUL; k++)
+		if (is_rows_by_one(nest, k)) {
+			kerf_rows()->mul_rows(data[k] + nest->start[k] + skipped, data[3 - k] + nest->start[3 - k],
+				data[0] + nest->start[0] + skipped, (size_t)(to - from), (size_t)nest->extent[1]);
+			return;
+		}
 	walk(s, data, from, to, binary_row);
 }
 
