@@ -40,11 +40,17 @@ int64_t kerf_depthwise_block_floats(const struct kerf_depthwise *d);
 size_t kerf_depthwise_bytes(const struct kerf_depthwise *d);
 /* [c, width, kernel, kernel], rounded where they are multiplied with bf16, and c biases or NULL, into zeros of so many bytes */
 void kerf_depthwise_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
+/* With more constants than a third of the first cache, some channels of all places come before the next ones. */
+#define KERF_DEPTHWISE_CONSTANTS (16 << 10)
 /* Whether its tiles of several places go with this map. */
 bool kerf_depthwise_is_wide(const struct kerf_depthwise *d);
 /* Whether they are faster than oneDNN. */
 bool kerf_depthwise_f32_suits(const struct kerf_depthwise *d);
 bool kerf_depthwise_bf16_supported(void);
+
+/* grouped.c: whether it is better at a convolution of groups for which kerf_depthwise_f32_suits holds; as many bytes. */
+bool kerf_grouped_suits(const struct kerf_depthwise *d);
+void kerf_grouped_pack(const struct kerf_depthwise *d, const float *weights, const float *bias, float *to);
 
 /*
  * depthwise_int8.c, with VNNI. So many channels are a block, the last one with zeros: weights of so

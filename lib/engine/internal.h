@@ -185,7 +185,7 @@ struct step {
 	struct operand operands[KERF_MAX_INPUTS + 1];
 };
 
-/* Runs of steps.c, steps_reduce.c, direct.c, matmul.c, winograd.c, depthwise_*.c and pointwise_int8.c */
+/* Runs of steps.c, steps_reduce.c, direct.c, matmul.c, winograd.c, depthwise_*.c, grouped.c and pointwise_int8.c */
 void kerf_step_act(const struct step *s, float *const *data, unsigned team);
 void kerf_step_binary(const struct step *s, float *const *data, unsigned team);
 void kerf_step_copy(const struct step *s, float *const *data, unsigned team);
@@ -200,6 +200,7 @@ void kerf_step_reduce(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_f32(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_int8(const struct step *s, float *const *data, unsigned team);
 void kerf_step_depthwise_bf16(const struct step *s, float *const *data, unsigned team);
+void kerf_step_grouped(const struct step *s, float *const *data, unsigned team);
 void kerf_step_pointwise(const struct step *s, float *const *data, unsigned team);
 void kerf_step_direct(const struct step *s, float *const *data, unsigned team);
 void kerf_step_winograd(const struct step *s, float *const *data, unsigned team);

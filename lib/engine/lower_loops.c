@@ -191,7 +191,7 @@ static int add_floats(struct builder *b, const struct kerf_node *n, const struct
 
 	if (!packed)
 		return -ENOMEM;
-	kerf_depthwise_pack(d, b->g->tensors[n->inputs[1]].data, bias_of(b, n), packed);
+	(kerf_grouped_suits(d) ? kerf_grouped_pack : kerf_depthwise_pack)(d, b->g->tensors[n->inputs[1]].data, bias_of(b, n), packed);
 	return 0;
 }
 
@@ -239,7 +239,8 @@ static int lower_depthwise(struct builder *b, const struct kerf_node *n)
 		rc = kerf_lower_output(b, &o[0]);
 	if (rc < 0)
 		return rc;
-	struct step *s = kerf_lower_step(b, d.width > 1 ? "conv grouped" : loops[d.from].name, loops[d.from].run);
+	struct step *s = kerf_lower_step(b, d.width > 1 ? "conv grouped" : loops[d.from].name,
+		kerf_grouped_suits(&d) ? kerf_step_grouped : loops[d.from].run);
 	if (!s)
 		return -ENOMEM;
 	s->depthwise = d;
