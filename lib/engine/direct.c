@@ -341,6 +341,7 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 
 /* Output channels of one tile; with so few oneDNN gains nothing on AMD's cores in any image, and each shape is code to be generated. */
 #define FEW_CHANNELS 48
+#define FEW_PRODUCTS 1536 /* for a place: with fewer, what is read and written is most of the time */
 
 /* With so many products for a value oneDNN gains no more than a copy of the value costs. */
 #define JOIN_PRODUCTS 576
@@ -352,7 +353,8 @@ static bool suits_pointwise(int64_t ic, int64_t oc, int64_t places)
 					   (oc >= 32 && places <= MIDDLE_IMAGE && (ic >= 240 || oc <= 256)));
 	if (places <= LARGE_IMAGE)
 		return ic >= 24 && oc >= 24;
-	return (ic >= 96 && oc > 16 && oc <= FEW_CHANNELS) || (ic >= 24 && ic < 160 && oc >= FEW_CHANNELS && oc <= 128);
+	return (ic >= 96 && oc > 16 && oc <= FEW_CHANNELS) ||
+		(ic >= 16 && ic < 160 && oc >= 24 && oc <= 200 && ic * oc >= FEW_PRODUCTS);
 }
 
 static bool suits_window(int64_t area, int64_t ic, int64_t oc, int64_t places)
