@@ -1,5 +1,5 @@
 /*
- * Lowering of convolutions by loops of our own that are not tiles of direct.h: depthwise.inc,
+ * Lowering of convolutions by loops of our own that are not tiles of direct.h: depthwise.inc, grouped.c,
  * depthwise_int8.c, pointwise_int8.c.
  */
 #include "engine/internal.h"
