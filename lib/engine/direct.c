@@ -337,7 +337,7 @@ void kerf_step_direct(const struct step *s, float *const *data, unsigned team)
 /* Up to so many places the weights are most of what is read, and oneDNN takes 1.2 to 1.5 times as long. */
 #define SMALL_IMAGE 64
 #define MIDDLE_IMAGE 300 /* 17x17 */
-#define LARGE_IMAGE 1300 /* 36x36; from there on oneDNN is as good or better, but for few channels */
+#define LARGE_IMAGE 1300 /* 36x36; from there on oneDNN is as good or better, but for few outputs or few inputs */
 
 /* Output channels of one tile; with so few oneDNN gains nothing on AMD's cores in any image, and each shape is code to be generated. */
 #define FEW_CHANNELS 48

@@ -64,7 +64,7 @@ static void apply_binary(const struct kerf_rows *r, int kind, const float *in, f
 	case 6: r->to_bf16(in, (uint16_t *)(void *)y, n); break;
 	case 7: r->to_int8(in, 1.7f, 0, 255, (uint8_t *)(void *)y, n); break;
 	case 8: r->to_int8(in, 0.9f, -127, 127, (uint8_t *)(void *)y, n); break;
-	case 9: r->mul_rows(in, b, y, n % 3, n / 3); break;
+	case 9: r->mul_rows(in, b, y, 3, n / 3); break;
 	}
 }
 
